@@ -1,1 +1,6 @@
-//! pipeline
+//! The domain of live captions as pure state machines: bytes, samples and time in, events out.
+//!
+//! Nothing here opens a socket or a file, spawns a task, or asks what time it is.
+
+pub mod captions;
+pub mod speech;

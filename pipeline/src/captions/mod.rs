@@ -1,0 +1,11 @@
+//! From a recogniser's hypotheses to captions: what may be shown, what stays, and when it is final.
+
+mod assembler;
+mod hypothesis;
+mod plausibility;
+mod stabiliser;
+
+pub use assembler::{Caption, CaptionAssembler};
+pub use hypothesis::{Hypothesis, Word};
+pub use plausibility::{Implausible, check};
+pub use stabiliser::Stabiliser;
