@@ -1,1 +1,112 @@
-//! transcriber
+//! The transcriber: audio of many parties in, labelled captions out.
+//!
+//! Gateways stream each party's audio over gRPC ([`server`]). Each stream ([`party`]) cuts it into utterances and has
+//! them recognised by threads that all parties share ([`workers`]), in the order that [`queue`] decides. Captions go to
+//! the relay; what it has stored is acknowledged to the gateway ([`ledger`]).
+
+pub mod config;
+pub mod ledger;
+pub mod party;
+pub mod queue;
+pub mod recogniser;
+pub mod server;
+pub mod workers;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use caption_publisher::Publisher;
+use pipeline::speech::Endpointing;
+use sidetone_proto::v1::audio_ingest_server::AudioIngestServer;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::recogniser::{ModelError, RecogniserError, RecogniserFactory, Whisper};
+use crate::server::AudioIngestService;
+use crate::workers::Workers;
+
+/// How long parties may take to say their last words when the transcriber goes down.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the transcriber can't start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TranscriberError {
+    /// The model can't be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The recogniser can't be set up.
+    #[error(transparent)]
+    Recogniser(#[from] RecogniserError),
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen for audio on {address}: {source}; set [transcriber] listen to a free port")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The gRPC server broke.
+    #[error("the audio server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// A thread or socket could not be had.
+    #[error("out of resources: {0}")]
+    Resources(#[from] std::io::Error),
+}
+
+/// Loads the model that the configuration names.
+pub fn load(config: &Config) -> Result<Arc<dyn RecogniserFactory>, ModelError> {
+    Ok(Arc::new(Whisper::load(&config.model, &config.whisper)?))
+}
+
+/// Opens the port that the configuration names.
+pub fn bind(config: &Config) -> Result<TcpListener, TranscriberError> {
+    TcpListener::bind(config.listen)
+        .map_err(|source| TranscriberError::Listen { address: config.listen, source })
+}
+
+/// Serves until `shutdown` completes, then lets parties finish for a few seconds.
+pub async fn serve(
+    config: Config,
+    recognisers: Arc<dyn RecogniserFactory>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), TranscriberError> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let workers = Workers::start(recognisers, config.workers)?;
+    let publisher = Publisher::start(config.relay.clone());
+    let service = AudioIngestService::new(
+        workers.clone(),
+        publisher,
+        Endpointing::default(),
+        config.slots,
+    );
+    info!(%address, model = %config.model.name(), workers = config.workers, "transcriber is ready");
+
+    let (drain, draining) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .add_service(AudioIngestServer::new(service))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            let _ = draining.await;
+        });
+    tokio::pin!(server);
+    let outcome = tokio::select! {
+        outcome = &mut server => outcome,
+        () = shutdown => {
+            let _ = drain.send(());
+            tokio::time::timeout(DRAIN, &mut server).await.unwrap_or_else(|_| {
+                warn!("parties were still speaking at shutdown; the gateway resumes them elsewhere");
+                Ok(())
+            })
+        }
+    };
+    workers.close();
+    Ok(outcome?)
+}

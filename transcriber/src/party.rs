@@ -1,0 +1,381 @@
+//! One party's stream: audio in, captions out, and how far the audio need not be kept any more.
+
+use std::collections::BTreeMap;
+
+use caption_publisher::{Publisher, Undelivered};
+use pipeline::captions::{Caption, CaptionAssembler, Word};
+use pipeline::resample::Resampler;
+use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::party_audio::Message;
+use sidetone_proto::{Party, v1};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::{Stream, StreamExt};
+use tracing::{debug, info, warn};
+
+use crate::ledger::{Item, Ledger, ResumePoint};
+use crate::queue::Purpose;
+use crate::workers::{Recognised, Requests, Workers};
+
+/// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
+/// caught up: it waits in the gateway's ring.
+const UNSTORED_CAPACITY: usize = 16;
+
+/// Why a stream can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PartyError {
+    /// The gateway broke the contract; what it says is meant for its log.
+    #[error("{0}")]
+    Contract(String),
+    /// The relay refuses this party's captions.
+    #[error("the relay refused a caption; its log says why")]
+    Refused,
+    /// The process is going down.
+    #[error("the transcriber is shutting down")]
+    ShuttingDown,
+}
+
+/// A stream's first message, checked.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The label of every caption.
+    pub party: Party,
+    /// Of the audio that arrives, in Hz.
+    pub sample_rate: u32,
+    /// Wall clock at sample 0, in ms since the Unix epoch.
+    pub anchor_unix_ms: i64,
+    /// Where the audio begins, in samples at `sample_rate`.
+    pub sample_position: u64,
+    /// The number of the next utterance.
+    pub next_segment: u32,
+}
+
+/// The state of one party's stream.
+pub struct PartyStream {
+    start: Start,
+    resampler: Resampler,
+    /// One past the last sample that arrived, in samples at the party's rate.
+    received: u64,
+    segmenter: Segmenter,
+    captions: CaptionAssembler,
+    /// Utterances on which the recogniser failed: from where to where, in samples at 16 kHz.
+    failed: BTreeMap<u32, (u64, u64)>,
+    requests: Requests,
+    recognised: mpsc::Receiver<Recognised>,
+    publisher: Publisher,
+    ledger: Ledger,
+    deliveries: JoinSet<(Item, Result<(), Undelivered>)>,
+    acknowledged: v1::AudioAck,
+}
+
+impl TryFrom<v1::PartyStart> for Start {
+    type Error = PartyError;
+
+    fn try_from(start: v1::PartyStart) -> Result<Self, PartyError> {
+        let party = Party::try_from(start.party)
+            .map_err(|error| PartyError::Contract(error.to_string()))?;
+        if !matches!(start.sample_rate, 8_000 | 16_000) {
+            let rate = start.sample_rate;
+            return Err(PartyError::Contract(format!("{rate} Hz is neither 8000 nor 16000")));
+        }
+        Ok(Self {
+            party,
+            sample_rate: start.sample_rate,
+            anchor_unix_ms: start.anchor_unix_ms,
+            sample_position: start.sample_position,
+            next_segment: start.next_segment,
+        })
+    }
+}
+
+impl PartyStream {
+    /// Opens a stream on the shared workers.
+    pub fn open(
+        start: Start,
+        endpointing: Endpointing,
+        workers: &Workers,
+        publisher: Publisher,
+    ) -> Result<Self, PartyError> {
+        let (requests, recognised) = workers.open_stream();
+        let position = to_16k(start.sample_position, start.sample_rate);
+        Ok(Self {
+            resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
+                .map_err(|error| PartyError::Contract(error.to_string()))?,
+            received: start.sample_position,
+            segmenter: Segmenter::new(endpointing, position, start.next_segment),
+            captions: CaptionAssembler::from_segment(start.next_segment),
+            failed: BTreeMap::new(),
+            requests,
+            recognised,
+            publisher,
+            ledger: Ledger::default(),
+            deliveries: JoinSet::new(),
+            acknowledged: v1::AudioAck {
+                sample_position: start.sample_position,
+                next_segment: start.next_segment,
+            },
+            start,
+        })
+    }
+
+    /// Runs the stream until everything in `audio` is captioned and stored; acknowledgements go to `acks`.
+    ///
+    /// `audio` ends without `PartyEnd` when the gateway has gone. It may come back on another connection; what it sent
+    /// is captioned to its end all the same.
+    pub async fn run(
+        mut self,
+        mut audio: impl Stream<Item = Message> + Unpin,
+        acks: mpsc::Sender<v1::AudioAck>,
+    ) -> Result<(), PartyError> {
+        let mut listening = true;
+        while listening || !self.ledger.is_empty() {
+            tokio::select! {
+                message = audio.next(), if listening && self.ledger.len() < UNSTORED_CAPACITY => {
+                    listening = self.take(message)?;
+                }
+                Some(recognised) = self.recognised.recv() => self.take_recognised(recognised),
+                Some(delivery) = self.deliveries.join_next() => {
+                    let (item, delivered) = delivery.map_err(|_| PartyError::ShuttingDown)?;
+                    self.take_delivered(item, delivered)?;
+                }
+            }
+            if let Some(ack) = self.progress() {
+                // A gateway that is gone needs no acknowledgement.
+                let _ = acks.send(ack).await;
+            }
+        }
+        // All that is left is silence.
+        let end = v1::AudioAck { sample_position: self.received, ..self.acknowledged };
+        let _ = acks.send(end).await;
+        Ok(())
+    }
+
+    /// Takes a message from the gateway. False: it was the last one.
+    fn take(&mut self, message: Option<Message>) -> Result<bool, PartyError> {
+        match message {
+            Some(Message::Start(_)) => {
+                return Err(PartyError::Contract("a second PartyStart".to_owned()));
+            }
+            Some(Message::Frame(frame)) => self.take_frame(&frame)?,
+            Some(Message::Lost(lost)) => self.take_lost(&lost)?,
+            Some(Message::End(end)) => {
+                self.advance_to(end.sample_position)?;
+                self.finish();
+                return Ok(false);
+            }
+            None => {
+                info!("gateway went away without ending the party");
+                self.finish();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_frame(&mut self, frame: &v1::AudioFrame) -> Result<(), PartyError> {
+        if frame.pcm.len() % 2 != 0 || frame.pcm.len() > 2 * self.start.sample_rate as usize {
+            let problem = "a frame is up to a second of 16-bit samples".to_owned();
+            return Err(PartyError::Contract(problem));
+        }
+        self.advance_to(frame.sample_position)?;
+        let pcm: Vec<i16> =
+            frame.pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+        self.received += pcm.len() as u64;
+        let samples = self.resampler.push(&pcm);
+        let events = self.segmenter.push(&samples);
+        self.take_speech(events);
+        Ok(())
+    }
+
+    fn take_lost(&mut self, lost: &v1::LostAudio) -> Result<(), PartyError> {
+        self.advance_to(lost.sample_position)?;
+        let resume = self.now();
+        let end = lost.sample_position.saturating_add(lost.samples);
+        let rate = self.start.sample_rate;
+        let span = (to_16k(lost.sample_position, rate), to_16k(end, rate));
+        let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
+        self.deliver_gap(span, reason, resume);
+        self.advance_to(end)
+    }
+
+    /// Hears silence up to a position of the party's.
+    fn advance_to(&mut self, position: u64) -> Result<(), PartyError> {
+        if position < self.received {
+            return Err(PartyError::Contract(format!(
+                "position {position} is before {}, which was already sent",
+                self.received
+            )));
+        }
+        if position > self.received {
+            self.flush_resampler();
+            let events = self.segmenter.skip_to(to_16k(position, self.start.sample_rate));
+            self.take_speech(events);
+            self.received = position;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.flush_resampler();
+        let events = self.segmenter.finish();
+        self.take_speech(events);
+    }
+
+    fn flush_resampler(&mut self) {
+        let tail = self.resampler.flush();
+        let events = self.segmenter.push(&tail);
+        self.take_speech(events);
+    }
+
+    fn take_speech(&mut self, events: Vec<SpeechEvent>) {
+        for event in events {
+            match event {
+                SpeechEvent::Partial(window) => self.requests.request(Purpose::Partial, window),
+                SpeechEvent::Draft(window) => {
+                    let resume =
+                        ResumePoint { position: window.start, next_segment: window.segment };
+                    self.ledger.owe(Item::Final(window.segment), resume);
+                    self.captions.draft_requested(&window);
+                    self.requests.request(Purpose::Draft, window);
+                }
+                SpeechEvent::End { segment } => {
+                    let caption = self.captions.ended(segment);
+                    self.publish(segment, caption);
+                }
+            }
+        }
+    }
+
+    fn take_recognised(&mut self, Recognised { purpose, window, hypothesis }: Recognised) {
+        let segment = window.segment;
+        let caption = match (purpose, hypothesis) {
+            (Purpose::Partial, Some(hypothesis)) => {
+                self.captions.partial_recognised(&window, &hypothesis)
+            }
+            (Purpose::Partial, None) => None,
+            (Purpose::Draft, Some(hypothesis)) => {
+                self.captions.draft_recognised(window, hypothesis)
+            }
+            (Purpose::Draft, None) => self.draft_failed(window),
+        };
+        self.publish(segment, caption);
+        for reason in self.captions.take_rejected() {
+            debug!(segment, ?reason, "hypothesis not believed");
+        }
+    }
+
+    fn draft_failed(&mut self, window: Window) -> Option<Caption> {
+        warn!(segment = window.segment, "an utterance could not be recognised");
+        self.failed.insert(window.segment, (window.speech_start, window.speech_end));
+        self.captions.draft_failed(window)
+    }
+
+    /// Sends what there is to be shown of a segment. If the segment is closed and there is nothing, then nothing was
+    /// said, or the recogniser failed.
+    fn publish(&mut self, segment: u32, caption: Option<Caption>) {
+        let item = Item::Final(segment);
+        match caption {
+            Some(caption) if caption.is_final => {
+                self.failed.remove(&segment);
+                let event = Event::Caption(self.labelled(caption));
+                self.deliver(item, event);
+            }
+            Some(caption) => self.publisher.announce(Event::Caption(self.labelled(caption))),
+            None if self.captions.is_open(segment) => {}
+            None => {
+                self.ledger.call_off(item);
+                if let Some(span) = self.failed.remove(&segment) {
+                    let resume = ResumePoint { position: span.0, next_segment: segment };
+                    self.deliver_gap(span, v1::GapReason::RecogniserFailed, resume);
+                }
+            }
+        }
+    }
+
+    fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason, resume: ResumePoint) {
+        let item = Item::Gap(span.0);
+        self.ledger.owe(item, resume);
+        let gap = v1::Gap {
+            party: Some((&self.start.party).into()),
+            start_ms: millis(span.0),
+            end_ms: millis(span.1),
+            reason: reason.into(),
+        };
+        self.deliver(item, Event::Gap(gap));
+    }
+
+    fn deliver(&mut self, item: Item, event: Event) {
+        self.ledger.sent(item);
+        let publisher = self.publisher.clone();
+        self.deliveries.spawn(async move { (item, publisher.deliver(event).await) });
+    }
+
+    fn take_delivered(
+        &mut self,
+        item: Item,
+        delivered: Result<(), Undelivered>,
+    ) -> Result<(), PartyError> {
+        match delivered {
+            Ok(()) => {
+                self.ledger.stored(item);
+                Ok(())
+            }
+            Err(Undelivered::Refused) => Err(PartyError::Refused),
+            Err(Undelivered::ShutDown) => Err(PartyError::ShuttingDown),
+        }
+    }
+
+    /// The acknowledgement that is due, if there is news.
+    fn progress(&mut self) -> Option<v1::AudioAck> {
+        let resume = self.ledger.resume_point(self.now());
+        let ack = v1::AudioAck {
+            sample_position: from_16k(resume.position, self.start.sample_rate),
+            next_segment: resume.next_segment,
+        };
+        let news = ack.sample_position > self.acknowledged.sample_position;
+        news.then(|| {
+            self.acknowledged = ack;
+            ack
+        })
+    }
+
+    fn now(&self) -> ResumePoint {
+        ResumePoint {
+            position: self.segmenter.settled(),
+            next_segment: self.segmenter.next_segment(),
+        }
+    }
+
+    fn labelled(&self, caption: Caption) -> v1::Caption {
+        v1::Caption {
+            party: Some((&self.start.party).into()),
+            segment: caption.segment,
+            revision: caption.revision,
+            is_final: caption.is_final,
+            text: caption.text,
+            stable_len: caption.stable_len as u32,
+            start_ms: millis(caption.start),
+            end_ms: millis(caption.end),
+            anchor_unix_ms: self.start.anchor_unix_ms,
+            words: caption.words.into_iter().map(labelled_word).collect(),
+        }
+    }
+}
+
+fn labelled_word(word: Word) -> v1::Word {
+    v1::Word {
+        start_ms: millis(word.start),
+        end_ms: millis(word.end),
+        confidence: word.confidence,
+        text: word.text,
+    }
+}
+
+fn to_16k(position: u64, rate: u32) -> u64 {
+    position.saturating_mul(SAMPLE_RATE / u64::from(rate))
+}
+
+fn from_16k(position: u64, rate: u32) -> u64 {
+    position / (SAMPLE_RATE / u64::from(rate))
+}
