@@ -3,4 +3,8 @@
 //! Nothing here opens a socket or a file, spawns a task, or asks what time it is.
 
 pub mod captions;
+pub mod clock;
+pub mod codec;
+pub mod resample;
+pub mod rtp;
 pub mod speech;
