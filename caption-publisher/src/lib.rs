@@ -206,8 +206,5 @@ impl Unacknowledged {
 }
 
 fn request(publish_id: u64, queued: &Queued) -> PublishRequest {
-    PublishRequest {
-        publish_id,
-        event: Some(CaptionEvent { event: Some(queued.event.clone()) }),
-    }
+    PublishRequest { publish_id, event: Some(CaptionEvent { event: Some(queued.event.clone()) }) }
 }

@@ -131,8 +131,7 @@ impl TryFrom<Option<v1::PartyLabel>> for Party {
 
     fn try_from(label: Option<v1::PartyLabel>) -> Result<Self, InvalidParty> {
         let label = label.ok_or(InvalidParty::Missing)?;
-        let role =
-            v1::Role::try_from(label.role).map_err(|_| InvalidParty::Role(label.role))?;
+        let role = v1::Role::try_from(label.role).map_err(|_| InvalidParty::Role(label.role))?;
         Ok(Party {
             call: CallId::parse(&label.call_id)?,
             id: PartyId::new(check(&label.party_id, "party_id")?),
@@ -147,8 +146,7 @@ impl TryFrom<Option<v1::PartyLabel>> for Party {
 }
 
 fn check<'a>(id: &'a str, field: &'static str) -> Result<&'a str, InvalidParty> {
-    let acceptable =
-        (1..=MAX_ID_LEN).contains(&id.len()) && !id.chars().any(char::is_control);
+    let acceptable = (1..=MAX_ID_LEN).contains(&id.len()) && !id.chars().any(char::is_control);
     if acceptable { Ok(id) } else { Err(InvalidParty::Id { field }) }
 }
 

@@ -95,7 +95,11 @@ impl TryFrom<Settings> for Config {
             relay,
             model,
             whisper: WhisperOptions { language: settings.language },
-            workers: if settings.workers == 0 { cores.saturating_sub(1).max(1) } else { settings.workers },
+            workers: if settings.workers == 0 {
+                cores.saturating_sub(1).max(1)
+            } else {
+                settings.workers
+            },
             slots: settings.slots,
         })
     }

@@ -43,7 +43,9 @@ pub enum TranscriberError {
     #[error(transparent)]
     Recogniser(#[from] RecogniserError),
     /// The port is taken, or not ours to take.
-    #[error("cannot listen for audio on {address}: {source}; set [transcriber] listen to a free port")]
+    #[error(
+        "cannot listen for audio on {address}: {source}; set [transcriber] listen to a free port"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -81,12 +83,8 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let workers = Workers::start(recognisers, config.workers)?;
     let publisher = Publisher::start(config.relay.clone());
-    let service = AudioIngestService::new(
-        workers.clone(),
-        publisher,
-        Endpointing::default(),
-        config.slots,
-    );
+    let service =
+        AudioIngestService::new(workers.clone(), publisher, Endpointing::default(), config.slots);
     info!(%address, model = %config.model.name(), workers = config.workers, "transcriber is ready");
 
     let (drain, draining) = oneshot::channel::<()>();

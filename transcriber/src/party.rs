@@ -174,7 +174,9 @@ impl PartyStream {
     }
 
     fn take_frame(&mut self, frame: &v1::AudioFrame) -> Result<(), PartyError> {
-        if frame.pcm.len() % 2 != 0 || frame.pcm.len() > 2 * self.start.sample_rate as usize {
+        if !frame.pcm.len().is_multiple_of(2)
+            || frame.pcm.len() > 2 * self.start.sample_rate as usize
+        {
             let problem = "a frame is up to a second of 16-bit samples".to_owned();
             return Err(PartyError::Contract(problem));
         }

@@ -95,8 +95,7 @@ async fn serve(
         ?gateway,
         "party stream opened"
     );
-    let messages =
-        audio.map_while(Result::ok).filter_map(|message| message.message);
+    let messages = audio.map_while(Result::ok).filter_map(|message| message.message);
     let (acks, mut outgoing) = mpsc::channel(1);
     let forward = async {
         while let Some(ack) = outgoing.recv().await {

@@ -54,7 +54,10 @@ struct State {
 
 impl Workers {
     /// Starts `count` threads, each with a recogniser of its own.
-    pub fn start(factory: Arc<dyn RecogniserFactory>, count: usize) -> Result<Self, RecogniserError> {
+    pub fn start(
+        factory: Arc<dyn RecogniserFactory>,
+        count: usize,
+    ) -> Result<Self, RecogniserError> {
         let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new() });
         for number in 0..count {
             let recogniser = factory.create()?;

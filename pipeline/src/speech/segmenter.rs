@@ -237,7 +237,9 @@ impl Segmenter {
         let silence = now - utterance.voice_end;
         let heard_enough = utterance.voiced_frames >= least_voice;
 
-        if silence >= draft_silence && utterance.drafted != Some(utterance.voice_end) && heard_enough
+        if silence >= draft_silence
+            && utterance.drafted != Some(utterance.voice_end)
+            && heard_enough
         {
             utterance.drafted = Some(utterance.voice_end);
             utterance.next_partial = now + interval;

@@ -71,12 +71,12 @@ impl Model {
             Model::File(path) => {
                 let unreadable = |source| ModelError::Unreadable { path: path.clone(), source };
                 let mut magic = [0; 4];
-                File::open(path)
-                    .and_then(|mut file| file.read_exact(&mut magic))
-                    .or_else(|error| match error.kind() {
+                File::open(path).and_then(|mut file| file.read_exact(&mut magic)).or_else(
+                    |error| match error.kind() {
                         io::ErrorKind::UnexpectedEof => Ok(()),
                         _ => Err(unreadable(error)),
-                    })?;
+                    },
+                )?;
                 if magic == MAGIC { Ok(()) } else { Err(not_a_model(path)) }
             }
         }
