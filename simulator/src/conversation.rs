@@ -4,7 +4,7 @@ use crate::audio::ResampleError;
 use crate::media::{FRAME, Feed, Recording, RtpIdentity, RtpStream};
 use crate::plan::{CallPlan, Shape};
 use crate::sdp::{Offer, OfferedMedia, read_answer};
-use crate::sip::dialog::{Invitation, LegEvent, LegId};
+use crate::sip::leg::{Invitation, LegEvent, LegId};
 use crate::sip::transport::{LegNews, SipHandle};
 use crate::switchboard::{Side, Supervision, Switchboard, Target};
 use rand::rngs::StdRng;

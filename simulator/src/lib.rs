@@ -8,9 +8,9 @@
 //! between a customer and an agent on the line. A gateway registers its SIP device, asks for
 //! supervision over REST, answers the INVITEs and receives the parties' voices over RTP.
 //!
-//! The protocol cores do no input or output: [`sip`] and `switchboard` take messages and time and
-//! give messages and events back. `simulator`, `conversation`, `rest` and `sip::transport` are
-//! the shells around them that own the sockets and tasks.
+//! The protocol cores do no input or output: `sip::endpoint` and `switchboard` take messages,
+//! requests and time, and give messages and events back. `simulator`, `conversation`, `rest` and
+//! `sip::transport` are the shells around them that own the sockets and tasks.
 
 mod account;
 mod api_error;

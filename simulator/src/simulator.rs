@@ -28,7 +28,8 @@ const PORT_ATTEMPTS: usize = 16;
 pub struct SimulatorConfig {
     /// Where REST listens; port 0 takes a free one.
     pub rest_listen: SocketAddr,
-    /// Where SIP listens, over UDP and TCP on one port number; IPv4, port 0 takes a free one.
+    /// Where SIP listens, over UDP and TCP on one port number; IPv4, port 0 takes a free one. The
+    /// device's settings name this address as its proxy: give one that the device can reach.
     pub sip_listen: SocketAddr,
     /// The account to play.
     pub account: Account,

@@ -2,6 +2,7 @@
 
 mod support;
 
+use rtp::packet::Packet;
 use serde_json::{Value, json};
 use simulator::{Account, CallPlan, Codec, PlaceCallError, Shape};
 use std::collections::HashSet;
@@ -11,7 +12,11 @@ use support::{
 
 /// Fails unless one voice is heard, and the other is not.
 fn assert_voice(leg: &Leg, line: usize, heard: f64, absent: f64) {
-    let (samples, rate) = decode(&leg.packets(line));
+    assert_pitch(&leg.packets(line), heard, absent);
+}
+
+fn assert_pitch(packets: &[Packet], heard: f64, absent: f64) {
+    let (samples, rate) = decode(packets);
     let (heard, absent) = (share_of(&samples, rate, heard), share_of(&samples, rate, absent));
     assert!(heard > 0.5 && absent < 0.01, "heard {heard}, absent {absent}");
 }
@@ -66,9 +71,7 @@ fn assert_voice_and_numbering(leg: &Leg, heard: f64, absent: f64, payload_type: 
         assert_eq!(header.sequence_number.wrapping_sub(first.sequence_number), n as u16);
         assert_eq!(header.timestamp.wrapping_sub(first.timestamp), n as u32 * step);
     }
-    let (samples, rate) = decode(&packets);
-    let (heard, absent) = (share_of(&samples, rate, heard), share_of(&samples, rate, absent));
-    assert!(heard > 0.5 && absent < 0.01, "heard {heard}, absent {absent}");
+    assert_pitch(&packets, heard, absent);
 }
 
 #[tokio::test]
@@ -101,6 +104,19 @@ async fn two_media_name_their_parties_in_an_order_that_means_nothing() {
         orders.insert(is_agent_first);
     }
     assert_eq!(orders.len(), 2, "six seeds gave one order only");
+}
+
+#[tokio::test]
+async fn the_conversation_starts_without_a_leg_that_nobody_asks_for() {
+    let simulator = start(1).await;
+    let mut device = Device::register(&simulator, Transport::Udp, Manner::Answer).await;
+    let rest = Rest::login(&simulator).await;
+    let call = simulator.place_call(plan(Shape::TwoLegs, Codec::Pcmu, 200)).await.unwrap();
+    let [customer, _] = rest.parties(&call).await;
+    rest.supervise(&call, Some(&customer)).await;
+    let leg = device.next_leg().await;
+    call.finished().await;
+    assert_voice(&leg, 0, CUSTOMER_HZ, AGENT_HZ);
 }
 
 #[tokio::test]

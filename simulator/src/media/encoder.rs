@@ -95,15 +95,15 @@ fn mu_law(sample: i16) -> u8 {
     !(sign | (segment as u8) << 4 | step as u8)
 }
 
-/// G.711 A-law: 13 bits of magnitude in eight segments of sixteen steps, even bits inverted.
+/// G.711 A-law: 12 bits of magnitude in eight segments of sixteen steps, even bits inverted.
 fn a_law(sample: i16) -> u8 {
     // Negative values are taken by one's complement, so that both signs have the same steps.
     let magnitude = (if sample < 0 { !sample } else { sample }) as u16 >> 4;
-    let code = if magnitude < 32 {
-        magnitude as u8 >> 1
+    let code = if magnitude < 16 {
+        magnitude as u8
     } else {
-        let segment = magnitude.ilog2() - 4;
-        (segment as u8) << 4 | ((magnitude >> segment) & 0x0f) as u8
+        let segment = magnitude.ilog2() - 3;
+        (segment as u8) << 4 | ((magnitude >> (segment - 1)) & 0x0f) as u8
     };
     let sign = if sample < 0 { 0 } else { 0x80 };
     (sign | code) ^ 0x55

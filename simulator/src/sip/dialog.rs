@@ -1,60 +1,14 @@
 //! One leg: an INVITE that we send, its dialog, and its end (RFC 3261 sections 13, 15 and 17).
 
 use super::Flow;
+use super::leg::{Invitation, LegEvent, LegFailure};
 use super::message::{call_id, cseq, header, parameter, response_to, uri_in};
+use super::repeat::{Repeat, T2, TRANSACTION_TIMEOUT};
 use bytes::Bytes;
 use rsip::headers::UntypedHeader;
 use rsip::message::HeadersExt;
 use rsip::{Header, Headers, Method, Request, Response, Uri, Version, headers};
 use std::time::{Duration, Instant};
-
-/// The estimate of the round-trip time (RFC 3261 section 17.1.1.1).
-pub(crate) const T1: Duration = Duration::from_millis(500);
-/// The longest interval between repeats of a request other than INVITE.
-pub(crate) const T2: Duration = Duration::from_secs(4);
-/// How long a transaction waits for its final response: timers B and F.
-pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
-
-/// The identity of a leg, chosen by the caller of [`Endpoint::invite`](super::endpoint::Endpoint).
-pub(crate) type LegId = u64;
-
-/// What the application learns about a leg. `Failed` or `Ended` comes last, exactly once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LegEvent {
-    /// The device has answered; its SDP answer.
-    Answered {
-        /// The body of the 200.
-        sdp: Vec<u8>,
-    },
-    /// The leg never came up.
-    Failed(LegFailure),
-    /// The leg was up and is over; every BYE and its response have been exchanged.
-    Ended,
-}
-
-/// Why a leg never came up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LegFailure {
-    /// The device has no binding.
-    NotRegistered,
-    /// The device refused the INVITE with this status.
-    Rejected(u16),
-    /// The device did not answer in time, or its connection closed.
-    NoResponse,
-    /// We took the INVITE back.
-    Cancelled,
-}
-
-/// What an INVITE says.
-#[derive(Clone, Debug)]
-pub(crate) struct Invitation {
-    /// The user part of From, a phone number.
-    pub(crate) caller: String,
-    /// Headers of RingCentral's own, in order.
-    pub(crate) headers: Vec<(&'static str, String)>,
-    /// The SDP offer.
-    pub(crate) sdp: String,
-}
 
 /// The random parts of a dialog.
 pub(crate) struct Identifiers {
@@ -102,16 +56,6 @@ enum State {
     Terminating(Repeat),
     /// Over; late repeats are still answered until then.
     Lingering { ack: Option<Bytes>, until: Instant },
-}
-
-/// A request that is repeated until it is answered.
-struct Repeat {
-    message: Bytes,
-    /// When to send it again; never on a reliable transport.
-    next: Option<Instant>,
-    interval: Duration,
-    longest: Duration,
-    deadline: Instant,
 }
 
 impl Dialog {
@@ -418,26 +362,6 @@ impl Dialog {
         };
         set_content_length(&mut request);
         request
-    }
-}
-
-impl Repeat {
-    fn new(now: Instant, message: Bytes, flow: &Flow, longest: Duration) -> Self {
-        Self {
-            message,
-            next: flow.is_unreliable().then(|| now + T1),
-            interval: T1,
-            longest,
-            deadline: now + TRANSACTION_TIMEOUT,
-        }
-    }
-
-    /// The message, when it is time to repeat it; each wait is twice the one before.
-    fn due(&mut self, now: Instant) -> Option<Bytes> {
-        let next = self.next.filter(|next| *next <= now)?;
-        self.interval = (self.interval * 2).min(self.longest);
-        self.next = Some(next + self.interval);
-        Some(self.message.clone())
     }
 }
 

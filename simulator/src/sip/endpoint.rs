@@ -1,9 +1,8 @@
 //! The SIP protocol core: every message, timer and leg of the simulated cloud, without sockets.
 
 use super::Flow;
-use super::dialog::{
-    Dialog, Identifiers, Invitation, LegEvent, LegFailure, LegId, Output, belongs_to,
-};
+use super::dialog::{Dialog, Identifiers, Output, belongs_to};
+use super::leg::{Invitation, LegEvent, LegFailure, LegId};
 use super::message::{call_id, response_to};
 use super::registrar::{Binding, Registrar};
 use crate::account::Account;

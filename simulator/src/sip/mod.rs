@@ -1,13 +1,15 @@
 //! The SIP side of the cloud (RFC 3261): a registrar, and a user agent that calls the supervisor.
 //!
-//! [`endpoint::Endpoint`] is the protocol core: it takes messages and time, and gives messages and
-//! events. [`transport`] owns the sockets.
+//! `endpoint` is the protocol core: it takes messages and time, and gives messages and events.
+//! `transport` owns the sockets.
 
 pub(crate) mod dialog;
 pub(crate) mod endpoint;
 pub(crate) mod framing;
+pub(crate) mod leg;
 pub(crate) mod message;
 pub(crate) mod registrar;
+pub(crate) mod repeat;
 pub(crate) mod transport;
 
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The sockets of the SIP side: one UDP port, one TCP port, and the task that drives the core.
 
-use super::dialog::{Invitation, LegEvent, LegId};
 use super::endpoint::{Endpoint, Event};
 use super::framing::{StreamFramer, datagram_message};
+use super::leg::{Invitation, LegEvent, LegId};
 use super::{Channel, Flow};
 use bytes::Bytes;
 use rsip::SipMessage;

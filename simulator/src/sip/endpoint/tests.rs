@@ -1,6 +1,6 @@
 use super::super::Channel;
-use super::super::dialog::{T1, T2, TRANSACTION_TIMEOUT};
 use super::super::framing::datagram_message;
+use super::super::repeat::{T1, T2, TRANSACTION_TIMEOUT};
 use super::*;
 use rsip::Response;
 use rsip::services::DigestGenerator;
