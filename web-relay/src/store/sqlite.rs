@@ -15,7 +15,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use sidetone_proto::CallId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
 
 use super::{RecentCall, StoreError, StoredCall, TranscriptStore, Write};
 use crate::event::Event;
@@ -63,12 +64,12 @@ impl SqliteStore {
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (answer, answered) = oneshot::channel();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let queued = match writer.as_ref().map(|writer| writer.try_send(job(answer))) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                Err(StoreError::Overloaded(WRITER_QUEUE))
-            }
-            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Err(StoreError::Closed),
+        let queued = match &*writer {
+            Some(writer) => writer.try_send(job(answer)).map_err(|refused| match refused {
+                TrySendError::Full(_) => StoreError::Overloaded(WRITER_QUEUE),
+                TrySendError::Closed(_) => StoreError::Closed,
+            }),
+            None => Err(StoreError::Closed),
         };
         async move {
             queued?;
