@@ -1,0 +1,185 @@
+// The page of live captions: ties the connection, the list of calls and the transcript together.
+
+import { CallList, callTitle } from "./calls.js";
+import { Connection } from "./connection.js";
+import { roleNames, seconds } from "./format.js";
+import { Transcript } from "./transcript.js";
+
+// A caption's delay says something about this moment for so long.
+const PACE_MS = 6_000;
+
+// Slower than this, the captions are catching up rather than live.
+const SLOW_MS = 5_000;
+
+const element = (id) => document.getElementById(id);
+const show = (id, text) => {
+  if (element(id).textContent !== text) element(id).textContent = text;
+};
+
+const transcript = new Transcript();
+const calls = new CallList((id) => {
+  location.hash = `call=${encodeURIComponent(id)}`;
+});
+const connection = new Connection(
+  `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/captions`,
+  { opened, message, state },
+);
+
+// The call on the screen; whether the relay can caption it; the last delay, and when it was measured.
+let chosen = null;
+let available = true;
+let ended = false;
+let lag = null;
+let lagAt = 0;
+let listed = false;
+
+function opened() {
+  connection.send({ type: "subscribe_calls" });
+  if (chosen) subscribe();
+}
+
+function subscribe() {
+  connection.send({ type: "subscribe", call_id: chosen, after_seq: transcript.lastSeq });
+}
+
+function message(message) {
+  switch (message.type) {
+    case "calls":
+      listed = true;
+      calls.update(message.calls, chosen);
+      choose();
+      describe();
+      break;
+    case "subscribed":
+      if (message.call_id !== chosen) break;
+      // The relay has lost what we have seen, and starts again.
+      if (message.as_of_seq < transcript.lastSeq) restart();
+      transcript.replayUpTo(message.as_of_seq);
+      break;
+    case "error":
+      if (message.code === "unknown_call" && message.call_id === chosen) unknown();
+      break;
+    case "heartbeat":
+      break;
+    default:
+      if (message.call_id === chosen) event(message);
+  }
+}
+
+function event(event) {
+  if (event.type === "status") available = event.state === "live";
+  if (event.type === "call_ended") ended = true;
+  if (event.latency_ms != null) {
+    available = true;
+    lag = event.latency_ms;
+    lagAt = performance.now();
+  }
+  transcript.apply(event);
+  tick();
+}
+
+// Shows what the address names, or else the call that matters most. A call that was not asked for by name gives way
+// to a new one when it is over.
+function choose() {
+  const named = new URLSearchParams(location.hash.slice(1)).get("call");
+  const current = chosen && calls.get(chosen);
+  const over = !current || current.ended_unix_ms !== null;
+  const preferred = calls.preferred();
+  const automatic = over && preferred?.ended_unix_ms === null ? preferred.call_id : undefined;
+  const next = named || automatic || chosen || preferred?.call_id || null;
+  if (next !== chosen) {
+    if (chosen) connection.send({ type: "unsubscribe", call_id: chosen });
+    chosen = next;
+    restart();
+    if (chosen) subscribe();
+  }
+  calls.choose(chosen);
+  element("call").hidden = !chosen;
+  element("empty").hidden = Boolean(chosen);
+  if (!chosen && listed) {
+    show("empty-title", "No call right now");
+    show("empty-text", "Captions appear here by themselves as soon as a supervised call begins.");
+  }
+}
+
+function restart() {
+  available = true;
+  ended = false;
+  lag = null;
+  const call = calls.get(chosen);
+  transcript.reset(chosen, call?.started_unix_ms ?? 0, call?.parties ?? []);
+  show("call-title", call ? callTitle(call) : "Call");
+  show("call-parties", "");
+  describe();
+}
+
+function describe() {
+  const call = calls.get(chosen);
+  if (call) {
+    transcript.describe(call.started_unix_ms, call.parties);
+    show("call-title", callTitle(call));
+    show("call-parties", roleNames(call.parties));
+    if (call.ended_unix_ms !== null) ended = true;
+    const live = call.ended_unix_ms === null;
+    document.title = live ? "● Live call · Sidetone" : `${callTitle(call)} · Sidetone`;
+  } else {
+    document.title = "Sidetone live captions";
+  }
+  tick();
+}
+
+function unknown() {
+  element("call").hidden = true;
+  element("empty").hidden = false;
+  show("empty-title", "This call is not here");
+  show("empty-text", "The address names a call that this relay does not know. Choose another one, or wait for the next.");
+}
+
+function state(state) {
+  document.body.dataset.connection = state;
+  const lost = state === "reconnecting";
+  show("connection-text", { live: "Connected", reconnecting: "Reconnecting…" }[state] ?? "Connecting…");
+  element("banner").hidden = !lost;
+  // Once for each loss: an alert that repeats itself is noise.
+  if (lost) {
+    show("banner", "Connection lost. Reconnecting; the captions that you have stay, and what is missed will be filled in.");
+    if (!listed) {
+      show("empty-title", "Can't reach the caption service");
+      show("empty-text", "Trying again until it answers.");
+    }
+  }
+  tick();
+}
+
+// What the captions of the chosen call are doing at this moment.
+function tick() {
+  calls.tick();
+  if (!chosen) return;
+  const fresh = lag !== null && performance.now() - lagAt < PACE_MS;
+  const live = document.body.dataset.connection === "live";
+  let pace = ["listening", "Listening"];
+  if (ended) pace = ["ended", "Call ended"];
+  else if (!live) pace = ["waiting", "Waiting for the connection"];
+  else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
+  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", "Live"];
+  element("pace").dataset.pace = pace[0];
+  show("pace-text", pace[1]);
+  show("lag", fresh && live && !ended ? `${seconds(lag)} behind` : "");
+}
+
+addEventListener("hashchange", choose);
+addEventListener("keydown", (press) => {
+  if (press.ctrlKey || press.altKey || press.metaKey) return;
+  if (press.target.closest("input, textarea, select, [contenteditable]")) return;
+  const action = {
+    j: () => transcript.step(1),
+    k: () => transcript.step(-1),
+    End: () => transcript.jumpToLive(),
+    Escape: () => transcript.jumpToLive(),
+  }[press.key];
+  if (!action) return;
+  action();
+  press.preventDefault();
+});
+setInterval(tick, 1_000);
+connection.open();
