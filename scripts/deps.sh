@@ -116,4 +116,4 @@ $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-reco
     -o DPkg::Lock::Timeout=300 $packages >&2 || fail "deps: apt-get failed; see above. The packages are:$packages"
 
 look "$@"
-[ -z "$packages" ] || fail "deps: these are installed and still do not work:$list"
+[ -z "$packages" ] || fail "deps: these are installed and do not run; start them by hand to see why:$list"

@@ -267,7 +267,7 @@ impl<F: Read + Seek> Outline<F> {
             .ok_or_else(|| Fault::Damaged(format!("{kind} is no type of weights ({within})")))?;
         let mut elements = 1_u64;
         for _ in 0..dimensions {
-            // Four dimensions of less than 2^15 and 2^20 cannot overflow; anything larger saturates into "cut short".
+            // What saturates is larger than any file, and ends the walk with an error.
             elements = elements.saturating_mul(self.number(within)?.into());
         }
         self.skip(name.into(), within)?;

@@ -133,7 +133,7 @@ pub enum PullError {
     },
     /// The network failed too often in a row. What arrived is kept.
     #[error(
-        "{url} cannot be downloaded: {why} ({attempts} attempts); pull again to go on from {bytes} bytes"
+        "{url} cannot be downloaded: {why} ({attempts} attempts); {bytes} bytes are kept, and the next pull goes on from there"
     )]
     Unreachable {
         /// The file's address.
