@@ -1,1 +1,3 @@
-//! sidetone
+//! One binary for everything: the demo, the services in one process, and the speech models.
+
+pub mod model;

@@ -1,0 +1,29 @@
+# The commands for people and for CI. A newcomer needs two of them: `make demo` and `make test`.
+
+# What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
+ARGS =
+
+.PHONY: help demo test build fmt deps
+
+help:
+	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
+	@echo 'make test   check the format, lint, and run every test, the browser test included'
+	@echo 'make build  build the release binary'
+	@echo 'make fmt    format the code'
+	@echo 'make deps   install the system packages that a build needs and that are missing'
+
+demo: build
+	@"$${CARGO_TARGET_DIR:-target}/release/sidetone" demo $(ARGS)
+
+test:
+	@scripts/deps.sh build test
+	@scripts/test.sh
+
+build: deps
+	cargo build --release --locked --bin sidetone
+
+fmt:
+	cargo fmt --all
+
+deps:
+	@scripts/deps.sh build

@@ -1,0 +1,22 @@
+//! Whisper models in ggml format: which are published, getting them, and finding the one that was asked for.
+
+pub mod catalogue;
+mod checksum;
+mod command;
+mod directory;
+mod download;
+mod header;
+mod part;
+mod progress;
+mod pull;
+mod resolve;
+mod source;
+
+pub use catalogue::{Content, Model, ModelName};
+pub use checksum::{Checksum, ParseChecksumError};
+pub use command::{ModelCommand, ModelError};
+pub use directory::{Listed, ModelDirectory, Presence, list};
+pub use header::{HeaderError, ModelHeader, check_header};
+pub use pull::{PullError, PullEvent, PullRequest, Pulled, Retry, pull};
+pub use resolve::{BUILT_IN, ModelRef, ResolveError, resolve};
+pub use source::{Source, SourceError};
