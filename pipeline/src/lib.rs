@@ -1,1 +1,6 @@
 //! pipeline
+
+pub mod clock;
+pub mod codec;
+pub mod resample;
+pub mod rtp;

@@ -1,0 +1,429 @@
+//! The RTP receiver of one party: a state machine of datagrams and time.
+
+use super::arrival::ArrivalClock;
+use super::candidate::Candidate;
+use super::datagram::{Datagram, RtpRejected};
+use super::reorder::{Misplaced, ReorderBuffer};
+use super::timeline::Timeline;
+use super::{PartyAudio, PayloadFormat, RtpStats};
+use crate::clock::SamplePosition;
+use crate::codec::{Codec, CodecError, Decoder};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// When no audio arrives for this long, the party's clock goes on without it.
+const SILENT_AFTER: Duration = Duration::from_millis(300);
+
+/// Silence by the clock stays this far behind, so that a packet that is merely late keeps its
+/// place.
+const SILENCE_LAG_MS: u64 = 100;
+
+/// Silence by the clock comes in frames of this length.
+const SILENCE_FRAME_MS: u64 = 100;
+
+/// Silence that is due is told up to this length; before it the clock jumps. It bounds the work
+/// after the machine slept.
+const MAX_SILENCE_MS: u64 = 1000;
+
+/// The most audio that is invented for one hole. The rest is lost.
+const MAX_CONCEALED_MS: u64 = 100;
+
+/// A timestamp further ahead than this, beyond the time that passed, is not a pause.
+const MAX_LEAD: Duration = Duration::from_secs(10);
+
+/// How long packets may come with timestamps that the clock has passed. A burst after a network
+/// stall catches up sooner; a sender that stopped its timestamps during a pause never does.
+const MAX_OVERLAP: Duration = Duration::from_millis(500);
+
+/// Receives one party: restores the order of its packets, decodes them, fills in what is missing,
+/// and places every sample on the party's clock.
+///
+/// After each `handle_*` call take what is ready with [`poll_audio`](Self::poll_audio), and call
+/// [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) says so. When
+/// both a datagram and a timeout are due, the datagram goes first: a timeout may decide that the
+/// party is silent.
+///
+/// - The first audio packet is at position 0. Positions never run backwards.
+/// - A packet in order is decoded at once. Behind a hole packets wait up to 100 ms, or until 8 of
+///   them wait. The hole is then filled: by Opus FEC just before the next packet, before that by
+///   concealment of at most 100 ms, between the two by [`PartyAudio::Lost`].
+/// - A timestamp ahead without missing packets is silence that the party did not send: positions
+///   jump. After 300 ms without audio, frames of silence follow the time of arrival, 100 ms behind.
+///   What then arrives for a stretch already told is dropped.
+/// - Other payload types (telephone-event) are time passing and never decoded.
+/// - Another SSRC takes over after 5 packets in order with the present source silent for 200 ms,
+///   or at once after 1 s. It is placed by its time of arrival, as is a timestamp that jumps back
+///   or more than 10 s ahead of time.
+#[derive(Debug)]
+pub struct RtpReceiver {
+    format: PayloadFormat,
+    ticks_per_sample: u64,
+    decoder: Decoder,
+    source: Option<Source>,
+    candidate: Option<Candidate>,
+    timeline: Timeline,
+    arrivals: Option<ArrivalClock>,
+    finished: bool,
+    stats: RtpStats,
+}
+
+/// The stream that is being heard.
+#[derive(Debug)]
+struct Source {
+    ssrc: u32,
+    reorder: ReorderBuffer<Arrived>,
+    /// The RTP timestamp that continues the audio without a pause ...
+    next_timestamp: u32,
+    /// ... and its place on the party's clock, in ticks of the RTP clock.
+    next_ticks: u64,
+    /// Packets missing since the last that was decoded.
+    missing: u64,
+    /// Samples in the last packet that was decoded; 0 before the first.
+    frame: u64,
+    /// When the last packet of any kind arrived.
+    heard_at: Instant,
+    /// When the last audio packet arrived.
+    audio_at: Instant,
+    /// When the packet that was played last arrived.
+    played_at: Instant,
+    /// Since when packets have come too late for the clock.
+    overlapped_since: Option<Instant>,
+}
+
+/// A packet and when it arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arrived {
+    at: Instant,
+    timestamp: u32,
+    /// `None` if the packet is not audio.
+    payload: Option<Bytes>,
+}
+
+impl RtpReceiver {
+    /// A receiver that waits for its first packet.
+    ///
+    /// # Errors
+    /// [`CodecError::UnsupportedClockRate`] unless the clock rate is a multiple of the codec's
+    /// sample rate; [`CodecError::DecoderUnavailable`] when memory runs out.
+    pub fn new(format: PayloadFormat) -> Result<Self, CodecError> {
+        let PayloadFormat { codec, clock_rate, .. } = format;
+        if clock_rate == 0 || clock_rate % codec.sample_rate() != 0 {
+            return Err(CodecError::UnsupportedClockRate { codec, clock_rate });
+        }
+        Ok(Self {
+            format,
+            ticks_per_sample: u64::from(clock_rate / codec.sample_rate()),
+            decoder: Decoder::new(codec)?,
+            source: None,
+            candidate: None,
+            timeline: Timeline::default(),
+            arrivals: None,
+            finished: false,
+            stats: RtpStats::default(),
+        })
+    }
+
+    /// Takes a datagram that arrived at `now`.
+    ///
+    /// # Errors
+    /// Why the datagram was dropped; see [`RtpRejected`]. The receiver goes on.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), RtpRejected> {
+        self.stats.datagrams += 1;
+        if self.finished {
+            return Err(RtpRejected::Finished);
+        }
+        let packet = Datagram::parse(datagram).inspect_err(|_| self.stats.rejected += 1)?;
+        let (ssrc, number) = (packet.ssrc, packet.sequence_number);
+        let payload = self.is_audio(&packet).then_some(packet.payload);
+        self.stats.not_audio += u64::from(payload.is_none());
+        let arrived = Arrived { at: now, timestamp: packet.timestamp, payload };
+
+        match &mut self.source {
+            None => self.start(ssrc, vec![(number, arrived)]),
+            Some(source) if source.ssrc == ssrc => {
+                let is_audio = arrived.payload.is_some();
+                match source.reorder.insert(now, number, arrived) {
+                    Ok(()) => {
+                        source.heard_at = now;
+                        if is_audio {
+                            source.audio_at = now;
+                        }
+                        self.candidate = None;
+                    }
+                    Err(Misplaced::Duplicate) => {
+                        self.stats.duplicates += 1;
+                        return Err(RtpRejected::Duplicate);
+                    }
+                    Err(Misplaced::Late) => {
+                        self.stats.late += 1;
+                        return Err(RtpRejected::Late);
+                    }
+                    Err(Misplaced::Stray(arrived)) => self.consider(now, ssrc, number, arrived),
+                }
+            }
+            Some(_) => self.consider(now, ssrc, number, arrived),
+        }
+        self.release(now);
+        Ok(())
+    }
+
+    /// Does what is due at `now`: gives up holes and lets silence pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.finished {
+            return;
+        }
+        self.release(now);
+        self.pass_silence(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.finished {
+            return None;
+        }
+        let hole = self.source.as_ref().and_then(|source| source.reorder.deadline());
+        hole.into_iter().chain(self.silence_due()).min()
+    }
+
+    /// The next stretch of the party's clock that is ready.
+    pub fn poll_audio(&mut self) -> Option<PartyAudio> {
+        self.timeline.pop()
+    }
+
+    /// Ends the stream: what is held is released, and nothing more is taken.
+    pub fn finish(&mut self) {
+        self.release_all();
+        self.finished = true;
+    }
+
+    /// One past the last sample that was told, taken or not.
+    #[must_use]
+    pub fn position(&self) -> SamplePosition {
+        self.timeline.end()
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn stats(&self) -> &RtpStats {
+        &self.stats
+    }
+
+    fn is_audio(&self, packet: &Datagram) -> bool {
+        // RingCentral's 16 kHz Opus carries DTMF as a payload that is not Opus.
+        let dtmf = self.format.codec == Codec::Opus
+            && self.format.clock_rate == 16_000
+            && matches!(*packet.payload, [0..=0x0b, 0x8a, 0x03, 0xc0]);
+        packet.payload_type == self.format.payload_type && !packet.payload.is_empty() && !dtmf
+    }
+
+    /// A packet that is not of the present source: perhaps of its successor.
+    fn consider(&mut self, now: Instant, ssrc: u32, number: u16, packet: Arrived) {
+        match &mut self.candidate {
+            Some(candidate) => candidate.push(ssrc, number, packet),
+            None => self.candidate = Some(Candidate::new(ssrc, number, packet)),
+        }
+        let heard_at = self.source.as_ref().map_or(now, |source| source.heard_at);
+        if let Some(candidate) = self.candidate.take_if(|it| it.takes_over(now, heard_at)) {
+            self.start(candidate.ssrc, candidate.packets);
+        }
+    }
+
+    /// Begins to hear the source of these packets, which are in order, at the first that is audio.
+    /// Its place on the party's clock is when that packet arrived. Without audio nothing begins.
+    fn start(&mut self, ssrc: u32, mut packets: Vec<(u16, Arrived)>) {
+        let playable = |(_, packet): &(u16, Arrived)| {
+            packet.payload.as_ref().is_some_and(|payload| self.decoder.duration(payload).is_ok())
+        };
+        let Some(first) = packets.iter().position(playable) else { return };
+        packets.drain(..first);
+        if self.source.is_some() {
+            self.release_all();
+            self.decoder.reset();
+            self.stats.source_changes += 1;
+        }
+        let (first_number, Arrived { at, timestamp, .. }) = packets[0];
+        let mut source = Source {
+            ssrc,
+            reorder: ReorderBuffer::new(at, first_number),
+            next_timestamp: timestamp,
+            next_ticks: self.place(at).0 * self.ticks_per_sample,
+            missing: 0,
+            frame: 0,
+            heard_at: at,
+            audio_at: at,
+            played_at: at,
+            overlapped_since: None,
+        };
+        for (number, packet) in packets {
+            source.heard_at = packet.at;
+            if packet.payload.is_some() {
+                source.audio_at = packet.at;
+            }
+            let placed = source.reorder.insert(packet.at, number, packet);
+            debug_assert!(placed.is_ok(), "packets in order are neither late nor strays");
+        }
+        self.source = Some(source);
+    }
+
+    fn release(&mut self, now: Instant) {
+        while let Some(source) = &mut self.source
+            && let Some((missing, packet)) = source.reorder.pop(now)
+        {
+            self.play(missing, packet);
+        }
+    }
+
+    fn release_all(&mut self) {
+        while let Some(source) = &mut self.source
+            && let Some((missing, packet)) = source.reorder.pop_any()
+        {
+            self.play(missing, packet);
+        }
+    }
+
+    /// Puts the next packet on the timeline, `missing` packets after the last.
+    fn play(&mut self, missing: u64, packet: Arrived) {
+        let Some(mut source) = self.source.take() else { return };
+        self.stats.lost += missing;
+        source.missing += missing;
+        if let Some(payload) = packet.payload {
+            let continued = self.position_of(&source) == self.timeline.end();
+            self.follow_timestamp(&mut source, packet.at, packet.timestamp);
+            self.fill_hole(&mut source, continued, &payload);
+            self.play_audio(&mut source, packet.at, &payload);
+        }
+        self.source = Some(source);
+    }
+
+    /// Moves the source to a packet's timestamp, or to its time of arrival if that is absurd.
+    fn follow_timestamp(&mut self, source: &mut Source, at: Instant, timestamp: u32) {
+        let lead = timestamp.wrapping_sub(source.next_timestamp) as i32;
+        let passed = at.saturating_duration_since(source.played_at) + MAX_LEAD;
+        let most = passed.as_millis() * u128::from(self.format.clock_rate) / 1000;
+        match u64::try_from(lead) {
+            Ok(lead) if u128::from(lead) <= most => source.next_ticks += lead,
+            _ => self.place_by_arrival(source, at),
+        }
+        source.next_timestamp = timestamp;
+        source.played_at = at;
+    }
+
+    fn play_audio(&mut self, source: &mut Source, at: Instant, payload: &[u8]) {
+        let pcm = match self.decoder.decode(payload) {
+            Ok(pcm) => pcm,
+            Err(_) => {
+                self.stats.undecodable += 1;
+                source.missing = 1;
+                return;
+            }
+        };
+        self.stats.decoded += 1;
+        source.frame = pcm.len() as u64;
+        let end = self.position_of(source).plus(source.frame);
+        if end > self.timeline.end() {
+            source.overlapped_since = None;
+        } else if at.saturating_duration_since(*source.overlapped_since.get_or_insert(at))
+            >= MAX_OVERLAP
+        {
+            self.place_by_arrival(source, at);
+            source.overlapped_since = None;
+        }
+        let position = self.position_of(source);
+        if source.overlapped_since.is_none() {
+            let rate = self.format.codec.sample_rate();
+            self.arrivals
+                .get_or_insert_with(|| ArrivalClock::new(at, position, rate))
+                .observe(at, position);
+        }
+        let ticks = source.frame * self.ticks_per_sample;
+        source.next_ticks += ticks;
+        source.next_timestamp = source.next_timestamp.wrapping_add(ticks as u32);
+        self.stats.overlapped_samples += self.timeline.push(position, pcm);
+    }
+
+    /// Fills the timeline up to the packet that `source` stands at. `continued` says that the
+    /// timeline ends with what the decoder decoded last, so that concealment fits to it.
+    fn fill_hole(&mut self, source: &mut Source, continued: bool, payload: &[u8]) {
+        let start = self.position_of(source);
+        let hole = start.since(self.timeline.end());
+        let missing = std::mem::take(&mut source.missing);
+        if hole == 0 || missing == 0 {
+            self.timeline.skip_to(start);
+            return;
+        }
+        let frame = match source.frame {
+            0 => self.decoder.duration(payload).unwrap_or(hole),
+            frame => frame,
+        };
+        // What the missing packets cannot have filled was silence. It came first: packets are
+        // missing next to the one that follows them.
+        let absent = hole.min(missing.saturating_mul(frame));
+        self.timeline.skip_to(SamplePosition(start.0 - absent));
+
+        let recoverable = match self.decoder.recoverable(payload) {
+            recoverable if recoverable <= absent => recoverable,
+            _ => 0,
+        };
+        if continued && absent == hole && source.frame > 0 {
+            let most = self.format.codec.samples_in_ms(MAX_CONCEALED_MS);
+            let pcm = self.decoder.conceal((absent - recoverable).min(most));
+            self.stats.concealed_samples += pcm.len() as u64;
+            self.timeline.push(self.timeline.end(), pcm);
+        }
+        self.lose_until(SamplePosition(start.0 - recoverable));
+        if recoverable > 0
+            && let Ok(pcm) = self.decoder.recover(payload)
+        {
+            self.stats.recovered_samples += pcm.len() as u64;
+            self.timeline.push(self.timeline.end(), pcm);
+        }
+        self.lose_until(start);
+    }
+
+    fn lose_until(&mut self, position: SamplePosition) {
+        let samples = position.since(self.timeline.end());
+        self.stats.lost_samples += samples;
+        self.timeline.lose(samples);
+    }
+
+    /// Lets silence pass by the clock while no audio arrives.
+    fn pass_silence(&mut self, now: Instant) {
+        if self.silence_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Some(arrivals) = &self.arrivals else { return };
+        let codec = self.format.codec;
+        let frame = codec.samples_in_ms(SILENCE_FRAME_MS);
+        let until = arrivals.position_at(now).0.saturating_sub(codec.samples_in_ms(SILENCE_LAG_MS));
+        self.timeline
+            .skip_to(SamplePosition(until.saturating_sub(codec.samples_in_ms(MAX_SILENCE_MS))));
+        while self.timeline.end().0 + frame <= until {
+            self.timeline.push(self.timeline.end(), vec![0; frame as usize]);
+            self.stats.silence_samples += frame;
+        }
+    }
+
+    fn silence_due(&self) -> Option<Instant> {
+        let (source, arrivals) = (self.source.as_ref()?, self.arrivals.as_ref()?);
+        let ahead = self.format.codec.samples_in_ms(SILENCE_LAG_MS + SILENCE_FRAME_MS);
+        let frame_at = arrivals.instant_of(self.timeline.end().plus(ahead))?;
+        Some(frame_at.max(source.audio_at + SILENT_AFTER))
+    }
+
+    /// Puts the source where the clock is by its time of arrival.
+    fn place_by_arrival(&mut self, source: &mut Source, at: Instant) {
+        source.next_ticks = self.place(at).0 * self.ticks_per_sample;
+        source.missing = 0;
+        self.stats.timestamp_jumps += 1;
+    }
+
+    fn place(&self, at: Instant) -> SamplePosition {
+        let arrival = self.arrivals.map_or(SamplePosition::ZERO, |clock| clock.position_at(at));
+        arrival.max(self.timeline.end())
+    }
+
+    fn position_of(&self, source: &Source) -> SamplePosition {
+        SamplePosition(source.next_ticks / self.ticks_per_sample)
+    }
+}

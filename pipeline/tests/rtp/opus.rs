@@ -1,0 +1,145 @@
+//! Opus through the receiver: both RTP clocks, and recovery from in-band FEC.
+
+use crate::sender::{Listener, OPUS_16, OPUS_48, Sender};
+use audiopus::coder::Encoder;
+use audiopus::{Application, Bitrate, Channels, SampleRate};
+use pipeline::rtp::{PartyAudio, PayloadFormat};
+use std::f64::consts::TAU;
+
+/// Samples in a 20 ms frame at 16 kHz.
+const FRAME: usize = 320;
+
+/// Something like speech: a gliding pitch with formants that move, in syllables.
+fn babble(frames: usize) -> Vec<i16> {
+    let mut turn = 0.0;
+    (0..frames * FRAME)
+        .map(|n| {
+            let t = n as f64 / 16_000.0;
+            let pitch = 130.0 + 50.0 * (TAU * 2.3 * t).sin();
+            turn += pitch / 16_000.0;
+            let formant = 700.0 + 400.0 * (TAU * 3.1 * t).sin();
+            let voice: f64 = (1..20)
+                .map(|harmonic| {
+                    let distance = (f64::from(harmonic) * pitch - formant) / 300.0;
+                    (TAU * turn * f64::from(harmonic)).sin() / (1.0 + distance * distance)
+                })
+                .sum();
+            let syllable = 0.6 + 0.4 * (TAU * 4.0 * t).sin();
+            (voice * syllable * 3500.0) as i16
+        })
+        .collect()
+}
+
+fn encode(pcm: &[i16], fec: bool) -> Vec<Vec<u8>> {
+    let mut encoder = Encoder::new(SampleRate::Hz16000, Channels::Mono, Application::Voip).unwrap();
+    encoder.set_bitrate(Bitrate::BitsPerSecond(28_000)).unwrap();
+    encoder.set_inband_fec(fec).unwrap();
+    encoder.set_packet_loss_perc(25).unwrap();
+    pcm.chunks(FRAME)
+        .map(|frame| {
+            let mut payload = vec![0; 400];
+            let length = encoder.encode(frame, &mut payload).unwrap();
+            payload.truncate(length);
+            payload
+        })
+        .collect()
+}
+
+/// Sends the packets, without those that `lost` picks, and returns the listener at the end.
+fn send(format: PayloadFormat, packets: &[Vec<u8>], lost: impl Fn(usize) -> bool) -> Listener {
+    let mut sender = Sender::new(format);
+    let mut listener = Listener::new(format);
+    for (number, payload) in packets.iter().enumerate() {
+        let datagram = sender.packet(format.clock_rate / 50, payload);
+        if !lost(number) {
+            listener.receive(number as u64 * 20, &datagram);
+        }
+    }
+    listener.finish();
+    listener
+}
+
+/// The party's audio from position 0; panics if any was lost or skipped.
+fn pcm(listener: &Listener) -> Vec<i16> {
+    let mut pcm = Vec::new();
+    for audio in &listener.heard {
+        assert_eq!(audio.position().0, pcm.len() as u64);
+        match audio {
+            PartyAudio::Frame { pcm: frame, .. } => pcm.extend(frame),
+            PartyAudio::Lost { .. } => panic!("{audio:?}"),
+        }
+    }
+    pcm
+}
+
+fn correlation(a: &[i16], b: &[i16]) -> f64 {
+    let product = |a: &[i16], b: &[i16]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    product(a, b) / (product(a, a) * product(b, b)).sqrt().max(1.0)
+}
+
+/// How much what was told for the lost frames resembles what was sent, on average.
+fn likeness(packets: &[Vec<u8>], lost: impl Fn(usize) -> bool + Copy) -> (f64, Listener) {
+    let whole = pcm(&send(OPUS_48, packets, |_| false));
+    let listener = send(OPUS_48, packets, lost);
+    let patched = pcm(&listener);
+    let frames: Vec<f64> = whole
+        .chunks(FRAME)
+        .zip(patched.chunks(FRAME))
+        .enumerate()
+        .filter(|&(number, _)| lost(number))
+        .map(|(_, (sent, told))| correlation(sent, told))
+        .collect();
+    (frames.iter().sum::<f64>() / frames.len() as f64, listener)
+}
+
+#[test]
+fn both_clock_rates_decode_to_the_same_audio() {
+    let packets = encode(&babble(100), false);
+    let standard = pcm(&send(OPUS_48, &packets, |_| false));
+    let ringcentral = pcm(&send(OPUS_16, &packets, |_| false));
+    assert_eq!(standard.len(), 100 * FRAME);
+    assert_eq!(standard, ringcentral);
+    assert!(standard.iter().any(|sample| sample.unsigned_abs() > 3000));
+}
+
+#[test]
+fn a_lost_frame_is_recovered_from_the_next_packet() {
+    let voice = babble(300);
+    let lost = |number: usize| number >= 20 && number % 10 == 0;
+    let (recovered, with_fec) = likeness(&encode(&voice, true), lost);
+    let (concealed, without_fec) = likeness(&encode(&voice, false), lost);
+
+    assert_eq!(with_fec.receiver.stats().recovered_samples, 28 * FRAME as u64);
+    assert_eq!(with_fec.receiver.stats().concealed_samples, 0);
+    assert_eq!(without_fec.receiver.stats().recovered_samples, 0);
+    assert_eq!(without_fec.receiver.stats().concealed_samples, 28 * FRAME as u64);
+    assert!(recovered > 0.9, "recovered frames are like those sent by {recovered:.2}");
+    assert!(recovered > concealed + 0.1, "recovered {recovered:.2}, concealed {concealed:.2}");
+}
+
+#[test]
+fn a_longer_hole_is_concealed_up_to_its_last_frame() {
+    let packets = encode(&babble(60), true);
+    let listener = send(OPUS_48, &packets, |number| (30..33).contains(&number));
+    let stats = listener.receiver.stats();
+    assert_eq!(stats.concealed_samples, 2 * FRAME as u64);
+    assert_eq!(stats.recovered_samples, FRAME as u64);
+    assert_eq!(pcm(&listener).len(), 60 * FRAME);
+}
+
+#[test]
+fn what_lies_between_concealment_and_recovery_is_lost() {
+    let packets = encode(&babble(60), true);
+    let listener = send(OPUS_48, &packets, |number| (30..40).contains(&number));
+    let lost: Vec<_> = listener
+        .heard
+        .iter()
+        .filter(|audio| matches!(audio, PartyAudio::Lost { .. }))
+        .map(|audio| (audio.position().0, audio.samples()))
+        .collect();
+    // 200 ms are missing: 100 are concealed, the last 20 recovered.
+    assert_eq!(lost, [(35 * FRAME as u64, 4 * FRAME as u64)]);
+    assert_eq!(listener.receiver.position().0, 60 * FRAME as u64);
+}
