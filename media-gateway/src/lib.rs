@@ -1,1 +1,13 @@
-//! media-gateway
+//! The media gateway: joins RingCentral calls as a silent supervisor and streams each party's audio to a transcriber.
+//!
+//! Invariants: this crate knows SIP, SDP, RTP sockets and the RingCentral platform, and never Whisper, captions or
+//! browsers. [`sip`], [`sdp`] and [`supervision`] are pure: bytes and time in, events out. Sockets, tasks and clocks
+//! live in the shells: [`gateway`], [`media`], [`uplink`] and [`ringcentral`].
+
+pub mod config;
+pub mod media;
+pub mod ringcentral;
+pub mod sdp;
+pub mod sip;
+pub mod supervision;
+pub mod uplink;

@@ -1,0 +1,381 @@
+//! The gateway's configuration: the file as written, and the checked form that the rest of the crate holds.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tonic::transport::Endpoint;
+
+/// The file as written. Turn it into a [`Config`] with [`Config::check`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The platform, and whom to listen to.
+    pub ringcentral: RingCentralSection,
+    /// The supervisor's phone.
+    #[serde(default)]
+    pub sip: SipSection,
+    /// Where audio and events go.
+    pub uplink: UplinkSection,
+}
+
+/// `[ringcentral]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RingCentralSection {
+    /// Such as `https://platform.ringcentral.com`.
+    #[serde(default = "production_server")]
+    pub server: String,
+    /// Of the app.
+    pub client_id: String,
+    /// Of the app.
+    pub client_secret: Secret,
+    /// Of the supervisor's extension.
+    pub jwt: Secret,
+    /// The supervisor's device, of type "Existing Phone".
+    pub supervisor_device_id: String,
+    /// Extension ids of the agents to listen to.
+    pub agents: Vec<String>,
+    /// One leg per party, or one for the whole session.
+    #[serde(default)]
+    pub supervise: Supervise,
+    /// Between two presence requests, in milliseconds, 200 to 60000. Each agent is looked at once per round.
+    #[serde(default = "poll_interval_ms")]
+    pub poll_interval_ms: u64,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SipSection {
+    /// Where UDP and TCP are listened on.
+    pub listen: String,
+    /// How the device registers.
+    pub transport: Transport,
+    /// `host:port`. Absent: as `sip-info` says.
+    pub outbound_proxy: Option<String>,
+    /// With the next three: absent, taken from `sip-info`.
+    pub domain: Option<String>,
+    /// SIP user name.
+    pub user_name: Option<String>,
+    /// User name of the digest.
+    pub authorization_id: Option<String>,
+    /// SIP password.
+    pub password: Option<Secret>,
+    /// Addresses or networks (`192.0.2.0/24`) whose INVITEs are taken besides those of the registered flow.
+    pub allowed_sources: Vec<String>,
+    /// Calls at once.
+    pub max_calls: usize,
+}
+
+/// `[uplink]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkSection {
+    /// The transcriber's gRPC address.
+    pub transcriber: String,
+    /// The relay's gRPC address.
+    pub relay: String,
+}
+
+/// What a supervise request is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Supervise {
+    /// One leg per party: speakers are known.
+    #[default]
+    Party,
+    /// One leg for everyone: usually mixed.
+    Session,
+}
+
+/// What SIP travels on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// One connection for everything.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// A text that never shows up in logs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Without a slash at its end.
+    pub server: String,
+    /// Of the app.
+    pub client_id: String,
+    /// Of the app.
+    pub client_secret: Secret,
+    /// Of the supervisor's extension.
+    pub jwt: Secret,
+    /// The supervisor's device.
+    pub supervisor_device_id: String,
+    /// Extension ids, at least one.
+    pub agents: Vec<String>,
+    /// Per party or per session.
+    pub supervise: Supervise,
+    /// Between two presence requests.
+    pub poll_interval: Duration,
+    /// Where UDP and TCP are listened on.
+    pub listen: SocketAddr,
+    /// How the device registers.
+    pub transport: Transport,
+    /// `host:port`, if configured.
+    pub outbound_proxy: Option<String>,
+    /// The device's credentials, if configured.
+    pub account: Option<AccountConfig>,
+    /// Who may call besides the registered flow.
+    pub allowed_sources: Vec<Network>,
+    /// Calls at once.
+    pub max_calls: usize,
+    /// The transcriber's address.
+    pub transcriber: Endpoint,
+    /// The relay's address.
+    pub relay: Endpoint,
+}
+
+/// SIP credentials from the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// Without a port.
+    pub domain: String,
+    /// SIP user name.
+    pub user_name: String,
+    /// User name of the digest.
+    pub authorization_id: String,
+    /// SIP password.
+    pub password: Secret,
+}
+
+/// An address, or all that share its first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A configuration that can't be run. The message names the key and says what it wants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, a missing key or a wrong type.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value that makes no sense.
+    #[error("{key}: {problem}")]
+    Value {
+        /// The key, with its section.
+        key: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a TOML file.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let file: ConfigFile =
+            toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        Self::check(file)
+    }
+
+    /// Checks what was written.
+    pub fn check(file: ConfigFile) -> Result<Self, ConfigError> {
+        let ConfigFile { ringcentral, sip, uplink } = file;
+        let agents = ringcentral.agents;
+        if agents.is_empty() {
+            return Err(problem("ringcentral.agents", "name the extension id of at least one agent"));
+        }
+        for agent in &agents {
+            digits("ringcentral.agents", agent)?;
+        }
+        digits("ringcentral.supervisor_device_id", &ringcentral.supervisor_device_id)?;
+        not_empty("ringcentral.client_id", &ringcentral.client_id)?;
+        not_empty("ringcentral.client_secret", ringcentral.client_secret.expose())?;
+        not_empty("ringcentral.jwt", ringcentral.jwt.expose())?;
+        if !(200..=60_000).contains(&ringcentral.poll_interval_ms) {
+            let wanted = "must be 200 to 60000 milliseconds";
+            return Err(problem("ringcentral.poll_interval_ms", wanted));
+        }
+        if sip.max_calls == 0 {
+            return Err(problem("sip.max_calls", "must be at least 1"));
+        }
+        let listen = sip.listen.parse().map_err(|_| {
+            problem("sip.listen", "must be an address and port, such as 0.0.0.0:5060")
+        })?;
+        if let Some(proxy) = &sip.outbound_proxy {
+            host_and_port("sip.outbound_proxy", proxy)?;
+        }
+        let allowed_sources = sip.allowed_sources.iter().map(|text| Network::parse(text));
+        Ok(Self {
+            server: http_url("ringcentral.server", &ringcentral.server)?,
+            client_id: ringcentral.client_id,
+            client_secret: ringcentral.client_secret,
+            jwt: ringcentral.jwt,
+            supervisor_device_id: ringcentral.supervisor_device_id,
+            agents,
+            supervise: ringcentral.supervise,
+            poll_interval: Duration::from_millis(ringcentral.poll_interval_ms),
+            listen,
+            transport: sip.transport,
+            outbound_proxy: sip.outbound_proxy,
+            account: account(sip.domain, sip.user_name, sip.authorization_id, sip.password)?,
+            allowed_sources: allowed_sources.collect::<Result<_, _>>()?,
+            max_calls: sip.max_calls,
+            transcriber: endpoint("uplink.transcriber", &uplink.transcriber)?,
+            relay: endpoint("uplink.relay", &uplink.relay)?,
+        })
+    }
+}
+
+impl Network {
+    /// Reads `192.0.2.1` or `192.0.2.0/24`.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wanted = || {
+            let text = format!("{text:?} is neither an address nor a network such as 192.0.2.0/24");
+            ConfigError::Value { key: "sip.allowed_sources", problem: text }
+        };
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.trim().parse().map_err(|_| wanted())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.trim().parse().map_err(|_| wanted())?,
+            None => longest,
+        };
+        if prefix > longest { Err(wanted()) } else { Ok(Self { address, prefix }) }
+    }
+
+    /// Whether an address is in it. An IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn contains(&self, other: IpAddr) -> bool {
+        match (self.address, other.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (u32::from(ours) ^ u32::from(theirs)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let shift = 128 - u32::from(self.prefix);
+                (u128::from(ours) ^ u128::from(theirs)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl Default for SipSection {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:5060".to_owned(),
+            transport: Transport::default(),
+            outbound_proxy: None,
+            domain: None,
+            user_name: None,
+            authorization_id: None,
+            password: None,
+            allowed_sources: Vec::new(),
+            max_calls: 100,
+        }
+    }
+}
+
+fn production_server() -> String {
+    "https://platform.ringcentral.com".to_owned()
+}
+
+fn poll_interval_ms() -> u64 {
+    2000
+}
+
+fn problem(key: &'static str, problem: &str) -> ConfigError {
+    ConfigError::Value { key, problem: problem.to_owned() }
+}
+
+fn not_empty(key: &'static str, text: &str) -> Result<(), ConfigError> {
+    if text.trim().is_empty() { Err(problem(key, "must not be empty")) } else { Ok(()) }
+}
+
+/// Extension and device ids are numbers; checking keeps them out of trouble in URLs.
+fn digits(key: &'static str, text: &str) -> Result<(), ConfigError> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    let problem = format!("{text:?} must be an id of digits only, not an extension's short number");
+    Err(ConfigError::Value { key, problem })
+}
+
+fn host_and_port(key: &'static str, text: &str) -> Result<(), ConfigError> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(problem(key, "must be host:port, such as sip10.ringcentral.com:5090")),
+    }
+}
+
+fn http_url(key: &'static str, text: &str) -> Result<String, ConfigError> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if fits {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(problem(key, "must be a URL such as https://platform.ringcentral.com"))
+}
+
+fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ConfigError> {
+    http_url(key, text)
+        .ok()
+        .and_then(|url| Endpoint::from_shared(url).ok())
+        .ok_or_else(|| problem(key, "must be a URL such as http://127.0.0.1:50051"))
+}
+
+fn account(
+    domain: Option<String>,
+    user_name: Option<String>,
+    authorization_id: Option<String>,
+    password: Option<Secret>,
+) -> Result<Option<AccountConfig>, ConfigError> {
+    match (domain, user_name, authorization_id, password) {
+        (None, None, None, None) => Ok(None),
+        (Some(domain), Some(user_name), Some(authorization_id), Some(password)) => {
+            not_empty("sip.domain", &domain)?;
+            not_empty("sip.user_name", &user_name)?;
+            not_empty("sip.authorization_id", &authorization_id)?;
+            Ok(Some(AccountConfig { domain, user_name, authorization_id, password }))
+        }
+        _ => Err(problem(
+            "sip",
+            "give all of domain, user_name, authorization_id and password, or none of them",
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,77 @@
+use super::*;
+
+const GOOD: &str = r#"
+[ringcentral]
+client_id = "id"
+client_secret = "hush"
+jwt = "hush.hush"
+supervisor_device_id = "802512345678"
+agents = ["62226587016"]
+[sip]
+allowed_sources = ["10.0.0.0/8", "2001:db8::1"]
+[uplink]
+transcriber = "http://127.0.0.1:50051"
+relay = "http://127.0.0.1:50052"
+"#;
+
+fn error(from: &str, to: &str) -> String {
+    let text = GOOD.replace(from, to);
+    assert_ne!(text, GOOD, "{from} is not in the sample");
+    Config::from_toml(&text).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_filled_in_and_secrets_stay_hidden() {
+    let config = Config::from_toml(GOOD).unwrap();
+    assert_eq!(config.server, "https://platform.ringcentral.com");
+    assert_eq!(config.supervise, Supervise::Party);
+    assert_eq!(config.poll_interval, Duration::from_secs(2));
+    assert_eq!(config.transport, Transport::Tcp);
+    assert_eq!(config.account, None);
+    assert!(!format!("{config:?}").contains("hush"));
+}
+
+#[test]
+fn bad_values_name_their_key() {
+    for (from, to, key) in [
+        ("[\"62226587016\"]", "[]", "ringcentral.agents"),
+        ("62226587016", "Bob", "ringcentral.agents"),
+        ("802512345678", "../x", "ringcentral.supervisor_device_id"),
+        ("\"id\"", "\" \"", "ringcentral.client_id"),
+        ("[sip]", "[sip]\nlisten = \"5060\"", "sip.listen"),
+        ("[sip]", "[sip]\nmax_calls = 0", "sip.max_calls"),
+        ("[sip]", "[sip]\noutbound_proxy = \"proxy\"", "sip.outbound_proxy"),
+        ("[sip]", "[sip]\ndomain = \"sip.ringcentral.com\"", "sip"),
+        ("10.0.0.0/8", "10.0.0.0/33", "sip.allowed_sources"),
+        ("10.0.0.0/8", "everyone", "sip.allowed_sources"),
+        ("http://127.0.0.1:50051", "127.0.0.1:50051", "uplink.transcriber"),
+        ("http://127.0.0.1:50052", "ftp://x", "uplink.relay"),
+        ("agents", "poll_interval_ms = 5\nagents", "ringcentral.poll_interval_ms"),
+        ("agents", "server = \"nowhere\"\nagents", "ringcentral.server"),
+        ("agents", "colour = 1\nagents", "unknown field `colour`"),
+        ("jwt", "jvt", "unknown field `jvt`"),
+        ("agents", "supervise = \"both\"\nagents", "supervise"),
+    ] {
+        let message = error(from, to);
+        assert!(message.contains(key), "{to}: {message}");
+    }
+}
+
+#[test]
+fn networks_contain_their_addresses() {
+    for (network, address, inside) in [
+        ("10.0.0.0/8", "10.255.0.1", true),
+        ("10.0.0.0/8", "11.0.0.1", false),
+        ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+        ("192.0.2.1", "192.0.2.1", true),
+        ("192.0.2.1", "192.0.2.2", false),
+        ("0.0.0.0/0", "8.8.8.8", true),
+        ("0.0.0.0/0", "::1", false),
+        ("2001:db8::/32", "2001:db8:ffff::1", true),
+        ("2001:db8::/32", "2001:db9::1", false),
+        ("::/0", "::1", true),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!(Network::parse(network).unwrap().contains(address), inside, "{network} {address}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Streams one party's audio to a transcriber, over one connection after another.
+
+use std::time::Duration;
+
+use pipeline::clock::SamplePosition;
+use rand::RngExt;
+use sidetone_proto::Party;
+use sidetone_proto::v1::audio_ingest_client::AudioIngestClient;
+use sidetone_proto::v1::party_audio::Message;
+use sidetone_proto::v1::{AudioFrame, LostAudio, PartyAudio, PartyEnd, PartyLabel, PartyStart};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tracing::{Instrument, debug, error, info, warn};
+
+use super::feed::{Feed, Next};
+use super::ring::Chunk;
+
+/// Messages between the ring and the connection. When full, the ring holds what comes: RTP never waits.
+const OUTGOING_CAPACITY: usize = 16;
+
+/// A transcriber that has not opened the stream by then is tried again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a party that has left waits for its last acknowledgement.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(3);
+
+/// One party's way to a transcriber. Dropping it ends the stream.
+#[derive(Debug)]
+pub struct Uplink {
+    party: Party,
+    rate: u32,
+    state: watch::Receiver<UplinkState>,
+    task: JoinHandle<Outcome>,
+}
+
+/// How an uplink is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UplinkState {
+    /// There is no audio yet, or no more.
+    Idle,
+    /// A transcriber takes the audio.
+    Connected,
+    /// None does, since then. The ring fills.
+    Lost(Instant),
+}
+
+/// How a party's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every sample is acknowledged, or there was none.
+    Delivered,
+    /// What lies between these was never acknowledged.
+    Unacknowledged {
+        /// The first sample that may be missing.
+        from: SamplePosition,
+        /// One past the last.
+        to: SamplePosition,
+    },
+}
+
+impl Uplink {
+    /// Streams what comes out of a feed of audio at `rate` samples per second. Must be called inside a tokio runtime.
+    pub fn start(transcriber: Channel, party: Party, rate: u32, feed: Feed) -> Self {
+        let (report, state) = watch::channel(UplinkState::Idle);
+        let span = tracing::info_span!("uplink", call = %party.call, party = %party.id, role = %party.role);
+        let label = PartyLabel::from(&party);
+        let stream = Stream { transcriber, label, rate, feed, report };
+        let task = tokio::spawn(stream.run().instrument(span));
+        Self { party, rate, state, task }
+    }
+
+    /// Whose audio it is.
+    pub fn party(&self) -> &Party {
+        &self.party
+    }
+
+    /// Samples per second of its audio.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// How it is doing.
+    pub fn state(&self) -> UplinkState {
+        *self.state.borrow()
+    }
+
+    /// Waits for the end: at most a minute after the feed has finished.
+    pub async fn finished(&mut self) -> Outcome {
+        (&mut self.task).await.unwrap_or(Outcome::Delivered)
+    }
+}
+
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Stream {
+    transcriber: Channel,
+    label: PartyLabel,
+    rate: u32,
+    feed: Feed,
+    report: watch::Sender<UplinkState>,
+}
+
+impl Stream {
+    async fn run(self) -> Outcome {
+        let Some(anchor_unix_ms) = self.feed.anchor().await else { return Outcome::Delivered };
+        let mut deadline = None;
+        let mut retry = FIRST_RETRY;
+        loop {
+            let broken = match self.connect(anchor_unix_ms, &mut retry, &mut deadline).await {
+                Ok(()) => {
+                    self.report.send_replace(UplinkState::Idle);
+                    return Outcome::Delivered;
+                }
+                Err(status) => status,
+            };
+            if broken.code() == Code::InvalidArgument {
+                error!(reason = broken.message(), "the transcriber refuses this party's audio");
+                return self.unacknowledged();
+            }
+            self.report.send_if_modified(|state| match state {
+                UplinkState::Lost(_) => false,
+                UplinkState::Idle | UplinkState::Connected => {
+                    *state = UplinkState::Lost(Instant::now());
+                    true
+                }
+            });
+            if self.feed.is_finished() {
+                deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                warn!("gave up waiting for the last acknowledgements");
+                return self.unacknowledged();
+            }
+            let wait = retry.mul_f64(rand::rng().random_range(0.5..1.0));
+            warn!(reason = broken.message(), retry_in = ?wait, "no stream to the transcriber");
+            sleep(wait).await;
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Runs one stream. `Ok` when everything up to the party's end is acknowledged.
+    async fn connect(
+        &self,
+        anchor_unix_ms: i64,
+        retry: &mut Duration,
+        deadline: &mut Option<Instant>,
+    ) -> Result<(), Status> {
+        let (outgoing, messages) = mpsc::channel(OUTGOING_CAPACITY);
+        let (position, next_segment) = self.feed.resume_from();
+        let start = PartyStart {
+            party: Some(self.label.clone()),
+            sample_rate: self.rate,
+            anchor_unix_ms,
+            sample_position: position.0,
+            next_segment,
+        };
+        let send = |message| PartyAudio { message: Some(message) };
+        outgoing
+            .try_send(send(Message::Start(start)))
+            .map_err(|_| Status::internal("the stream's queue is full at its start"))?;
+        let mut client = AudioIngestClient::new(self.transcriber.clone());
+        let opening = client.stream_party(ReceiverStream::new(messages));
+        let mut acks = timeout(OPEN_TIMEOUT, opening)
+            .await
+            .map_err(|_| Status::unavailable("the transcriber did not open the stream"))??
+            .into_inner();
+        info!(position = position.0, next_segment, "streaming to the transcriber");
+        self.report.send_replace(UplinkState::Connected);
+        *retry = FIRST_RETRY;
+
+        let mut sent = position;
+        let mut ended = false;
+        loop {
+            let next = if ended { Next::Nothing } else { self.feed.next_after(sent) };
+            if self.feed.is_finished() {
+                deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
+            }
+            let given_up = async {
+                match *deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ack = acks.message() => match ack? {
+                    Some(ack) => self.feed.acknowledge(ack),
+                    None if ended => return Ok(()),
+                    None => return Err(Status::unavailable("the transcriber closed the stream")),
+                },
+                permit = outgoing.reserve(), if next != Next::Nothing => {
+                    let permit = permit.map_err(|_| Status::unavailable("the stream has ended"))?;
+                    match next {
+                        Next::Chunk(chunk) => {
+                            sent = chunk.end();
+                            permit.send(send(message(chunk)));
+                        }
+                        Next::End(position) => {
+                            ended = true;
+                            debug!(position = position.0, "end of the party's audio");
+                            permit.send(send(Message::End(PartyEnd { sample_position: position.0 })));
+                        }
+                        Next::Nothing => {}
+                    }
+                }
+                () = self.feed.changed(), if next == Next::Nothing && !ended => {}
+                () = given_up => return Err(Status::deadline_exceeded("no acknowledgement came")),
+            }
+        }
+    }
+
+    fn unacknowledged(&self) -> Outcome {
+        let ((from, _), to) = (self.feed.resume_from(), self.feed.end());
+        if from < to { Outcome::Unacknowledged { from, to } } else { Outcome::Delivered }
+    }
+}
+
+fn message(chunk: Chunk) -> Message {
+    match chunk {
+        Chunk::Frame { position, pcm } => Message::Frame(AudioFrame {
+            sample_position: position.0,
+            pcm: pcm.into_iter().flat_map(i16::to_le_bytes).collect(),
+        }),
+        Chunk::Lost { position, samples, reason } => Message::Lost(LostAudio {
+            sample_position: position.0,
+            samples,
+            reason: reason.into(),
+        }),
+    }
+}

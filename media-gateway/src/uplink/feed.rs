@@ -1,0 +1,126 @@
+//! Where a media stream puts audio and an uplink takes it: never blocks the one, wakes the other.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pipeline::clock::SamplePosition;
+use pipeline::rtp::PartyAudio;
+use sidetone_proto::v1::{AudioAck, GapReason};
+use tokio::sync::Notify;
+
+use super::ring::{AudioRing, Chunk};
+
+/// One party's audio on its way from the RTP socket to the uplink. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Feed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes the one uplink.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    ring: AudioRing,
+    /// Wall clock at sample 0, in milliseconds since the Unix epoch. Absent until the first audio.
+    anchor_unix_ms: Option<i64>,
+    finished: bool,
+}
+
+/// What the uplink sends next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// Audio, or its loss.
+    Chunk(Chunk),
+    /// The party has left at this position.
+    End(SamplePosition),
+    /// Wait.
+    Nothing,
+}
+
+impl Feed {
+    /// A feed of audio at `rate` samples per second.
+    pub fn new(rate: u32) -> Self {
+        let state = State { ring: AudioRing::new(rate), anchor_unix_ms: None, finished: false };
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
+    }
+
+    /// Takes what a receiver made of the party's packets. `arrived_unix_ms` is the wall clock now; the first frame
+    /// anchors the party's clock with it.
+    pub fn push(&self, audio: PartyAudio, rate: u32, arrived_unix_ms: i64) {
+        let mut state = self.state();
+        match audio {
+            PartyAudio::Frame { position, pcm } => {
+                let end = position.plus(pcm.len() as u64);
+                state
+                    .anchor_unix_ms
+                    .get_or_insert_with(|| arrived_unix_ms.saturating_sub_unsigned(end.to_ms(rate)));
+                state.ring.push(position, &pcm);
+            }
+            PartyAudio::Lost { position, samples } => {
+                state.ring.push_lost(position, samples, GapReason::PacketLoss);
+            }
+        }
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// The party has left.
+    pub fn finish(&self) {
+        let mut state = self.state();
+        state.ring.seal();
+        state.finished = true;
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// Waits until there is audio. `None`: the party left without a sound.
+    pub(super) async fn anchor(&self) -> Option<i64> {
+        loop {
+            {
+                let state = self.state();
+                if state.anchor_unix_ms.is_some() || state.finished {
+                    return state.anchor_unix_ms;
+                }
+            }
+            self.changed().await;
+        }
+    }
+
+    /// Waits for the next push, or returns at once if there was one since the last wait.
+    pub(super) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    pub(super) fn next_after(&self, sent: SamplePosition) -> Next {
+        let state = self.state();
+        match state.ring.next_after(sent) {
+            Some(chunk) => Next::Chunk(chunk),
+            None if state.finished => Next::End(state.ring.end()),
+            None => Next::Nothing,
+        }
+    }
+
+    pub(super) fn acknowledge(&self, ack: AudioAck) {
+        let mut state = self.state();
+        state.ring.acknowledge(SamplePosition(ack.sample_position), ack.next_segment);
+    }
+
+    pub(super) fn resume_from(&self) -> (SamplePosition, u32) {
+        self.state().ring.resume_from()
+    }
+
+    pub(super) fn end(&self) -> SamplePosition {
+        self.state().ring.end()
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state().finished
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding the lock; if something did, the audio is still worth having.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,9 @@
+//! Carries each party's audio to a transcriber, and remembers it until it is acknowledged.
+
+mod client;
+mod feed;
+mod ring;
+
+pub use client::{Outcome, Uplink, UplinkState};
+pub use feed::Feed;
+pub use ring::{AudioRing, Chunk, RING_SECONDS};
