@@ -1,0 +1,16 @@
+//! The parties' voices on their way into RTP packets.
+
+mod encoder;
+mod recording;
+mod stream;
+
+pub(crate) use encoder::PayloadCodec;
+pub(crate) use recording::{Feed, Recording};
+pub(crate) use stream::{RtpIdentity, RtpStream};
+
+use std::time::Duration;
+
+/// The audio in one packet.
+pub(crate) const FRAME: Duration = Duration::from_millis(20);
+/// Frames in one second.
+pub(crate) const FRAMES_PER_SECOND: u32 = 50;

@@ -1,0 +1,133 @@
+//! One RTP stream (RFC 3550): numbers and times packets, and loses some of them.
+
+use super::encoder::{FrameEncoder, PayloadCodec};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rtp::header::Header;
+use rtp::packet::Packet;
+use thiserror::Error;
+use webrtc_util::marshal::Marshal;
+
+/// The random initial values of a stream (RFC 3550 section 5.1), and the seed of its losses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RtpIdentity {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence_number: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) loss_seed: u64,
+}
+
+/// Why a frame did not become a packet.
+#[derive(Debug, Error)]
+pub(crate) enum RtpStreamError {
+    /// The codec refused the frame.
+    #[error("cannot encode a frame")]
+    Encode(#[from] audiopus::Error),
+    /// The packet could not be written.
+    #[error("cannot write a packet")]
+    Write(#[from] webrtc_util::Error),
+}
+
+/// Turns frames into packets.
+pub(crate) struct RtpStream {
+    codec: PayloadCodec,
+    encoder: FrameEncoder,
+    payload_type: u8,
+    identity: RtpIdentity,
+    packets: u64,
+    loss_percent: f32,
+    losses: StdRng,
+}
+
+impl RtpStream {
+    pub(crate) fn new(
+        codec: PayloadCodec,
+        payload_type: u8,
+        loss_percent: f32,
+        identity: RtpIdentity,
+    ) -> Result<Self, RtpStreamError> {
+        Ok(Self {
+            codec,
+            encoder: FrameEncoder::new(codec, loss_percent)?,
+            payload_type,
+            identity,
+            packets: 0,
+            loss_percent,
+            losses: StdRng::seed_from_u64(identity.loss_seed),
+        })
+    }
+
+    /// The next packet, which carries `frame`; `None` when it gets lost. A lost packet has been
+    /// encoded and numbered all the same.
+    pub(crate) fn next_packet(&mut self, frame: &[i16]) -> Result<Option<Bytes>, RtpStreamError> {
+        let payload = self.encoder.encode(frame)?;
+        let number = self.packets;
+        self.packets += 1;
+        if self.losses.random::<f32>() * 100.0 < self.loss_percent {
+            return Ok(None);
+        }
+        let elapsed = (number as u32).wrapping_mul(self.codec.timestamp_step());
+        let packet = Packet {
+            header: Header {
+                version: 2,
+                marker: number == 0,
+                payload_type: self.payload_type,
+                sequence_number: self.identity.sequence_number.wrapping_add(number as u16),
+                timestamp: self.identity.timestamp.wrapping_add(elapsed),
+                ssrc: self.identity.ssrc,
+                ..Default::default()
+            },
+            payload,
+        };
+        Ok(Some(packet.marshal()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use webrtc_util::marshal::Unmarshal;
+
+    fn packets(codec: PayloadCodec, count: usize, loss_percent: f32) -> Vec<Option<Packet>> {
+        let identity = RtpIdentity {
+            ssrc: 7,
+            sequence_number: u16::MAX,
+            timestamp: u32::MAX - 100,
+            loss_seed: 1,
+        };
+        let mut stream = RtpStream::new(codec, 111, loss_percent, identity).unwrap();
+        let frame = vec![500; codec.frame_samples()];
+        (0..count)
+            .map(|_| {
+                let packet = stream.next_packet(&frame).unwrap();
+                packet.map(|mut bytes| Packet::unmarshal(&mut bytes).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn packets_are_numbered_and_timed_across_the_wrap() {
+        for (codec, step) in [(PayloadCodec::Opus, 960), (PayloadCodec::Pcmu, 160)] {
+            let packets: Vec<Packet> = packets(codec, 3, 0.0).into_iter().flatten().collect();
+            let header = |n: usize| &packets[n].header;
+            assert_eq!((header(0).marker, header(1).marker), (true, false));
+            assert_eq!(header(0).sequence_number, u16::MAX);
+            assert_eq!(header(1).sequence_number, 0);
+            assert_eq!(header(2).timestamp, (u32::MAX - 100).wrapping_add(2 * step));
+            assert!(packets.iter().all(|packet| packet.header.ssrc == 7));
+        }
+        assert_eq!(packets(PayloadCodec::Pcmu, 1, 0.0)[0].as_ref().unwrap().payload.len(), 160);
+    }
+
+    #[test]
+    fn the_wanted_share_of_packets_gets_lost_and_leaves_a_gap() {
+        let packets = packets(PayloadCodec::Pcmu, 5_000, 10.0);
+        let lost = packets.iter().filter(|packet| packet.is_none()).count();
+        assert!((400..600).contains(&lost), "{lost} of 5000");
+        let after = packets.iter().position(Option::is_none).unwrap() + 1;
+        let next = packets[after..].iter().position(Option::is_some).unwrap() + after;
+        let sequence_number = packets[next].as_ref().unwrap().header.sequence_number;
+        assert_eq!(sequence_number, u16::MAX.wrapping_add(next as u16));
+    }
+}

@@ -1,0 +1,255 @@
+//! Session descriptions: the offers of RingCentral's INVITEs, and the answers to them.
+
+use crate::media::PayloadCodec;
+use crate::plan::Codec;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use thiserror::Error;
+
+/// What an INVITE offers.
+pub(crate) struct Offer<'a> {
+    /// Where our media comes from.
+    pub(crate) address: IpAddr,
+    /// One `m=audio` line for each.
+    pub(crate) media: &'a [OfferedMedia],
+    /// The codec that leads the list.
+    pub(crate) codec: Codec,
+    /// Whether the offer says that we send only.
+    pub(crate) is_send_only: bool,
+    /// The session's number in the origin line.
+    pub(crate) session_number: u64,
+}
+
+/// One `m=audio` line of an offer.
+pub(crate) struct OfferedMedia {
+    /// Our RTP port.
+    pub(crate) port: u16,
+    /// The `i=` line, which names the party.
+    pub(crate) information: Option<String>,
+}
+
+/// One accepted `m=audio` line of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedMedia {
+    /// Where our RTP goes.
+    pub(crate) remote: SocketAddr,
+    /// The payload type, the first of the answer's list that is a codec.
+    pub(crate) payload_type: u8,
+    /// The codec of that payload type.
+    pub(crate) codec: PayloadCodec,
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum AnswerError {
+    /// Not text.
+    #[error("the answer is not UTF-8")]
+    NotText,
+    /// RFC 3264 section 6: an answer has the lines of its offer, in their order.
+    #[error("the answer has {answered} media lines, the offer had {offered}")]
+    MediaCount {
+        /// Lines of the offer.
+        offered: usize,
+        /// Lines of the answer.
+        answered: usize,
+    },
+    /// An `m=` line cannot be read.
+    #[error("a media line is malformed")]
+    Media,
+    /// No `c=` line applies to an accepted media line, or it holds no IPv4 or IPv6 address.
+    #[error("an accepted media line has no connection address")]
+    Connection,
+    /// An accepted line has none of the offered codecs.
+    #[error("an accepted media line has none of the offered codecs")]
+    Codec,
+}
+
+/// The codecs behind the payload types of an offer that is led by `codec`.
+fn offered_codecs(codec: Codec) -> &'static [(u8, PayloadCodec)] {
+    match codec {
+        Codec::Opus => {
+            &[(111, PayloadCodec::Opus), (0, PayloadCodec::Pcmu), (8, PayloadCodec::Pcma)]
+        }
+        Codec::Pcmu => &[(0, PayloadCodec::Pcmu)],
+    }
+}
+
+impl Offer<'_> {
+    /// The offer's text (RFC 4566), in the form that RingCentral's session border writes.
+    pub(crate) fn to_sdp(&self) -> String {
+        let family = if self.address.is_ipv4() { "IP4" } else { "IP6" };
+        let mut sdp = format!(
+            "v=0\r\no=- {} 1 IN {family} {address}\r\ns=SmcSip\r\nc=IN {family} {address}\r\n\
+             t=0 0\r\n",
+            self.session_number,
+            address = self.address,
+        );
+        let codecs = offered_codecs(self.codec);
+        let types: Vec<String> = codecs.iter().map(|(number, _)| number.to_string()).collect();
+        for media in self.media {
+            let _ = write!(sdp, "m=audio {} RTP/AVP {} 101\r\n", media.port, types.join(" "));
+            if let Some(information) = &media.information {
+                let _ = write!(sdp, "i={information}\r\n");
+            }
+            for (number, codec) in codecs {
+                sdp.push_str(&match codec {
+                    PayloadCodec::Opus => format!(
+                        "a=rtpmap:{number} OPUS/48000/2\r\n\
+                         a=fmtp:{number} useinbandfec=1;usedtx=0\r\n\
+                         a=rtcp-fb:{number} ccm tmmbr\r\n"
+                    ),
+                    PayloadCodec::Pcmu => format!("a=rtpmap:{number} pcmu/8000\r\n"),
+                    PayloadCodec::Pcma => format!("a=rtpmap:{number} pcma/8000\r\n"),
+                });
+            }
+            sdp.push_str("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n");
+            sdp.push_str(if self.is_send_only { "a=sendonly\r\n" } else { "a=sendrecv\r\n" });
+        }
+        sdp
+    }
+}
+
+/// Reads the answer to an offer of `offered` media lines; a refused line (port 0) and a line that
+/// does not want to receive are `None`.
+///
+/// # Errors
+/// [`AnswerError`] says why the leg cannot be used.
+pub(crate) fn read_answer(
+    sdp: &[u8],
+    offered: usize,
+    codec: Codec,
+) -> Result<Vec<Option<AcceptedMedia>>, AnswerError> {
+    let sdp = std::str::from_utf8(sdp).map_err(|_| AnswerError::NotText)?;
+    let mut sections = sections(sdp).into_iter();
+    let session = sections.next().unwrap_or_default();
+    let media: Vec<_> = sections.collect();
+    if media.len() != offered {
+        return Err(AnswerError::MediaCount { offered, answered: media.len() });
+    }
+    media.iter().map(|section| accepted(&session, section, codec)).collect()
+}
+
+fn accepted(
+    session: &[&str],
+    section: &[&str],
+    codec: Codec,
+) -> Result<Option<AcceptedMedia>, AnswerError> {
+    let media_line = section.first().and_then(|line| line.strip_prefix("m="));
+    let mut fields = media_line.ok_or(AnswerError::Media)?.split_whitespace();
+    let (_kind, port, _profile) = (fields.next(), fields.next(), fields.next());
+    let port: u16 = port.and_then(|port| port.parse().ok()).ok_or(AnswerError::Media)?;
+    let direction = direction(section).or_else(|| direction(session));
+    if port == 0 || matches!(direction, Some("sendonly" | "inactive")) {
+        return Ok(None);
+    }
+    let offered = offered_codecs(codec);
+    let (payload_type, codec) = fields
+        .filter_map(|number| number.parse::<u8>().ok())
+        .find_map(|number| offered.iter().find(|(offered, _)| *offered == number))
+        .ok_or(AnswerError::Codec)?;
+    let address = connection(section).or_else(|| connection(session));
+    let remote = SocketAddr::new(address.ok_or(AnswerError::Connection)?, port);
+    Ok(Some(AcceptedMedia { remote, payload_type: *payload_type, codec: *codec }))
+}
+
+/// The session's lines, then the lines of each media section.
+fn sections(sdp: &str) -> Vec<Vec<&str>> {
+    let mut sections = vec![Vec::new()];
+    for line in sdp.lines().map(str::trim_end) {
+        if line.starts_with("m=") {
+            sections.push(Vec::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push(line);
+        }
+    }
+    sections
+}
+
+fn connection(section: &[&str]) -> Option<IpAddr> {
+    let line = section.iter().find_map(|line| line.strip_prefix("c="))?;
+    let address = line.split_whitespace().nth(2)?;
+    address.split('/').next()?.parse().ok()
+}
+
+fn direction<'a>(section: &[&'a str]) -> Option<&'a str> {
+    section
+        .iter()
+        .filter_map(|line| line.strip_prefix("a="))
+        .find(|value| matches!(*value, "sendrecv" | "sendonly" | "recvonly" | "inactive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: &str =
+        "v=0\r\no=- 1 0 IN IP4 10.0.0.4\r\ns=gw\r\nc=IN IP4 10.0.0.4\r\nt=0 0\r\n";
+
+    fn accepted_on(address: &str, payload_type: u8, codec: PayloadCodec) -> Option<AcceptedMedia> {
+        Some(AcceptedMedia { remote: address.parse().unwrap(), payload_type, codec })
+    }
+
+    #[test]
+    fn an_offer_of_two_lines_names_the_parties() {
+        let offer = Offer {
+            address: "10.62.192.70".parse().unwrap(),
+            media: &[
+                OfferedMedia { port: 50400, information: Some("c2lk party-id=a-1".into()) },
+                OfferedMedia { port: 50402, information: Some("c2lk party-id=a-2".into()) },
+            ],
+            codec: Codec::Opus,
+            is_send_only: false,
+            session_number: 7,
+        };
+        let sdp = offer.to_sdp();
+        assert!(sdp.contains(
+            "m=audio 50400 RTP/AVP 111 0 8 101\r\ni=c2lk party-id=a-1\r\n\
+             a=rtpmap:111 OPUS/48000/2\r\n"
+        ));
+        assert!(sdp.contains("m=audio 50402 RTP/AVP 111 0 8 101\r\ni=c2lk party-id=a-2\r\n"));
+        let pcmu = Offer { codec: Codec::Pcmu, media: &offer.media[..1], ..offer }.to_sdp();
+        assert!(pcmu.contains("m=audio 50400 RTP/AVP 0 101\r\n"), "{pcmu}");
+        assert!(!pcmu.contains("OPUS"));
+    }
+
+    #[test]
+    fn answers_are_read_line_by_line() {
+        let cases = [
+            (
+                "m=audio 4000 RTP/AVP 111 101\r\n",
+                vec![accepted_on("10.0.0.4:4000", 111, PayloadCodec::Opus)],
+            ),
+            (
+                "m=audio 0 RTP/AVP 0\r\nm=audio 4002 RTP/AVP 101 0\r\nc=IN IP4 10.0.0.5\r\n",
+                vec![None, accepted_on("10.0.0.5:4002", 0, PayloadCodec::Pcmu)],
+            ),
+            (
+                "m=audio 4000 RTP/AVP 8\na=recvonly\nm=audio 4002 RTP/AVP 8\na=inactive\n",
+                vec![accepted_on("10.0.0.4:4000", 8, PayloadCodec::Pcma), None],
+            ),
+        ];
+        for (media, expected) in cases {
+            let sdp = format!("{ADDRESS}{media}");
+            let answer = read_answer(sdp.as_bytes(), expected.len(), Codec::Opus);
+            assert_eq!(answer, Ok(expected), "{media}");
+        }
+    }
+
+    #[test]
+    fn unusable_answers_are_told_apart() {
+        for (sdp, expected) in [
+            (String::new(), AnswerError::MediaCount { offered: 1, answered: 0 }),
+            (format!("{ADDRESS}m=audio x RTP/AVP 0\r\n"), AnswerError::Media),
+            (format!("{ADDRESS}m=audio 4000 RTP/AVP 9 101\r\n"), AnswerError::Codec),
+            ("v=0\r\nm=audio 4000 RTP/AVP 0\r\n".into(), AnswerError::Connection),
+            ("c=IN IP4 host\r\nm=audio 4000 RTP/AVP 0\r\n".into(), AnswerError::Connection),
+        ] {
+            assert_eq!(read_answer(sdp.as_bytes(), 1, Codec::Opus), Err(expected), "{sdp}");
+        }
+        assert_eq!(read_answer(&[0xff], 1, Codec::Opus), Err(AnswerError::NotText));
+        // PCMA is offered beside Opus only.
+        let sdp = format!("{ADDRESS}m=audio 4000 RTP/AVP 8\r\n");
+        assert_eq!(read_answer(sdp.as_bytes(), 1, Codec::Pcmu), Err(AnswerError::Codec));
+    }
+}

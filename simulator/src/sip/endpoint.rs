@@ -1,0 +1,215 @@
+//! The SIP protocol core: every message, timer and leg of the simulated cloud, without sockets.
+
+use super::Flow;
+use super::dialog::{Dialog, Identifiers, Output, belongs_to};
+use super::leg::{Invitation, LegEvent, LegFailure, LegId};
+use super::message::{call_id, response_to};
+use super::registrar::{Binding, Registrar};
+use crate::account::Account;
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rsip::{Method, Request, SipMessage};
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+/// A message to send.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Transmit {
+    /// The way to send it.
+    pub(crate) flow: Flow,
+    /// The message.
+    pub(crate) message: Bytes,
+}
+
+/// Something that the application needs to know.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The binding of the supervisor's device has changed.
+    Registration(Option<Binding>),
+    /// News of a leg.
+    Leg(LegId, LegEvent),
+}
+
+/// The registrar and every leg. Messages and time go in; drain the transmits and events after
+/// each call, then wait until [`Endpoint::next_timeout`].
+pub(crate) struct Endpoint {
+    registrar: Registrar,
+    legs: HashMap<LegId, Dialog>,
+    leg_of_call_id: HashMap<String, LegId>,
+    rng: StdRng,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    announced: Option<Binding>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(account: Account, seed: u64) -> Self {
+        Self {
+            registrar: Registrar::new(account),
+            legs: HashMap::new(),
+            leg_of_call_id: HashMap::new(),
+            rng: StdRng::seed_from_u64(seed),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            announced: None,
+        }
+    }
+
+    /// Calls the supervisor's device. News of the leg come as [`Event::Leg`].
+    pub(crate) fn invite(&mut self, now: Instant, leg: LegId, invitation: Invitation) {
+        let ids = Identifiers {
+            call_id: format!("{:032x}", self.rng.random::<u128>()),
+            tag: format!("{:016x}", self.rng.random::<u64>()),
+            branch: format!("{:016x}", self.rng.random::<u64>()),
+            cseq: self.rng.random_range(1..100_000),
+        };
+        let call_id = ids.call_id.clone();
+        let mut output = Output::default();
+        let dialog = self.registrar.binding(now).and_then(|binding| {
+            let (flow, contact) = (binding.flow, &binding.contact);
+            Dialog::invite(now, flow, contact, invitation, ids, &mut output).ok()
+        });
+        match dialog {
+            Some(dialog) => {
+                let flow = dialog.flow;
+                self.leg_of_call_id.insert(call_id, leg);
+                self.legs.insert(leg, dialog);
+                self.emit(leg, flow, output);
+            }
+            None => {
+                let failure = LegEvent::Failed(LegFailure::NotRegistered);
+                self.events.push_back(Event::Leg(leg, failure));
+            }
+        }
+    }
+
+    /// Ends a leg; unknown and ended legs are left alone.
+    pub(crate) fn hang_up(&mut self, now: Instant, leg: LegId) {
+        let newest_flow = self.registrar.binding(now).map(|binding| binding.flow);
+        self.with_leg(leg, |dialog, output| dialog.hang_up(now, newest_flow, output));
+    }
+
+    /// Takes a message that came over `flow`.
+    pub(crate) fn handle_message(&mut self, now: Instant, flow: Flow, message: SipMessage) {
+        match message {
+            SipMessage::Response(response) => {
+                let leg = call_id(&response).and_then(|id| self.leg_of_call_id.get(id)).copied();
+                if let Some(leg) = leg {
+                    self.with_leg(leg, |dialog, output| {
+                        dialog.handle_response(now, &response, output);
+                    });
+                }
+            }
+            SipMessage::Request(request) if request.method == Method::Register => {
+                let response =
+                    self.registrar.handle_register(now, flow, &request, &mut self.rng).into();
+                self.transmits.push_back(Transmit { flow, message: response });
+            }
+            SipMessage::Request(request) => self.handle_request(now, flow, &request),
+        }
+        self.announce_registration(now);
+    }
+
+    /// A TCP connection has closed.
+    pub(crate) fn handle_flow_closed(&mut self, now: Instant, flow: Flow) {
+        self.registrar.handle_flow_closed(&flow);
+        let closed: Vec<LegId> =
+            self.legs.iter().filter(|(_, dialog)| dialog.flow == flow).map(|(id, _)| *id).collect();
+        for leg in closed {
+            self.with_leg(leg, |dialog, output| dialog.handle_flow_closed(now, output));
+        }
+        self.announce_registration(now);
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|(_, dialog)| dialog.next_timeout().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for leg in due {
+            self.with_leg(leg, |dialog, output| dialog.handle_timeout(now, output));
+        }
+        let leg_of_call_id = &mut self.leg_of_call_id;
+        self.legs.retain(|_, dialog| {
+            let is_over = dialog.is_over(now);
+            if is_over {
+                leg_of_call_id.remove(dialog.call_id());
+            }
+            !is_over
+        });
+        self.announce_registration(now);
+    }
+
+    /// When [`Endpoint::handle_timeout`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let legs = self.legs.values().filter_map(Dialog::next_timeout);
+        legs.chain(self.announced.as_ref().map(|binding| binding.expires_at)).min()
+    }
+
+    /// The next message to send.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn handle_request(&mut self, now: Instant, flow: Flow, request: &Request) {
+        let leg = call_id(request).and_then(|id| self.leg_of_call_id.get(id)).copied();
+        let leg =
+            leg.filter(|leg| self.legs.get(leg).is_some_and(|dialog| belongs_to(dialog, request)));
+        match (leg, request.method) {
+            (Some(leg), _) => {
+                let mut output = Output::default();
+                if let Some(dialog) = self.legs.get_mut(&leg) {
+                    dialog.handle_request(now, &flow, request, &mut output);
+                }
+                self.emit(leg, flow, output);
+            }
+            (None, Method::Ack) => {}
+            (None, method) => {
+                let status = match method {
+                    Method::Options => 200,
+                    // The supervisor only listens: outgoing calls are not part of this cloud.
+                    Method::Invite => 403,
+                    Method::Bye | Method::Cancel | Method::Update | Method::Info => 481,
+                    _ => 405,
+                };
+                let tag = format!("{:016x}", self.rng.random::<u64>());
+                let message = response_to(request, &flow, status, &tag, vec![]).into();
+                self.transmits.push_back(Transmit { flow, message });
+            }
+        }
+    }
+
+    fn with_leg(&mut self, leg: LegId, act: impl FnOnce(&mut Dialog, &mut Output)) {
+        let Some(dialog) = self.legs.get_mut(&leg) else { return };
+        let mut output = Output::default();
+        act(dialog, &mut output);
+        let flow = dialog.flow;
+        self.emit(leg, flow, output);
+    }
+
+    fn emit(&mut self, leg: LegId, flow: Flow, output: Output) {
+        let messages = output.messages.into_iter();
+        self.transmits.extend(messages.map(|message| Transmit { flow, message }));
+        self.events.extend(output.events.into_iter().map(|event| Event::Leg(leg, event)));
+    }
+
+    fn announce_registration(&mut self, now: Instant) {
+        let current = self.registrar.binding(now);
+        if current != self.announced.as_ref() {
+            self.announced = current.cloned();
+            self.events.push_back(Event::Registration(self.announced.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

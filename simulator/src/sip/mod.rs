@@ -1,0 +1,50 @@
+//! The SIP side of the cloud (RFC 3261): a registrar, and a user agent that calls the supervisor.
+//!
+//! `endpoint` is the protocol core: it takes messages and time, and gives messages and events.
+//! `transport` owns the sockets.
+
+pub(crate) mod dialog;
+pub(crate) mod endpoint;
+pub(crate) mod framing;
+pub(crate) mod leg;
+pub(crate) mod message;
+pub(crate) mod registrar;
+pub(crate) mod repeat;
+pub(crate) mod transport;
+
+use std::net::SocketAddr;
+
+/// The way back to a peer: where a message came from, and so where requests to it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Flow {
+    /// The transport, and which connection of it.
+    pub(crate) channel: Channel,
+    /// The peer's address.
+    pub(crate) peer: SocketAddr,
+    /// Our address as the peer sees it.
+    pub(crate) local: SocketAddr,
+}
+
+/// A transport that messages travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Channel {
+    /// Datagrams from the one UDP socket.
+    Udp,
+    /// A TCP connection, by its number in order of acceptance.
+    Tcp(u64),
+}
+
+impl Flow {
+    /// Whether the transport may lose messages, so that requests need repeating.
+    pub(crate) fn is_unreliable(&self) -> bool {
+        self.channel == Channel::Udp
+    }
+
+    /// The transport's name as in a Via header.
+    pub(crate) fn via_transport(&self) -> &'static str {
+        match self.channel {
+            Channel::Udp => "UDP",
+            Channel::Tcp(_) => "TCP",
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The sockets of the SIP side: one UDP port, one TCP port, and the task that drives the core.
+
+use super::endpoint::{Endpoint, Event};
+use super::framing::{StreamFramer, datagram_message};
+use super::leg::{Invitation, LegEvent, LegId};
+use super::{Channel, Flow};
+use bytes::Bytes;
+use rsip::SipMessage;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Commands that wait for the SIP task; when full, the sender waits.
+const COMMAND_CAPACITY: usize = 256;
+/// Messages from all connections that wait for the SIP task; when full, reading pauses.
+const INCOMING_CAPACITY: usize = 256;
+/// Messages that wait to be written to one connection; when full, the connection is closed.
+const OUTGOING_CAPACITY: usize = 64;
+/// Connections at one time; further ones are closed at once.
+const MAX_CONNECTIONS: usize = 256;
+/// The wait after a failed accept, such as when the process is out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// The largest datagram.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// The supervisor's device as the rest of the cloud sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registration {
+    /// Our address on the way to the device: where media should come from.
+    pub(crate) local_ip: IpAddr,
+    /// When the registration ends.
+    pub(crate) expires_at: Instant,
+}
+
+/// News of a leg.
+pub(crate) type LegNews = (LegId, LegEvent);
+
+/// The way to the SIP task.
+#[derive(Clone)]
+pub(crate) struct SipHandle {
+    commands: mpsc::Sender<Command>,
+    registration: watch::Receiver<Option<Registration>>,
+    next_leg: Arc<AtomicU64>,
+}
+
+enum Command {
+    Invite { leg: LegId, invitation: Invitation, news: mpsc::Sender<LegNews> },
+    HangUp { leg: LegId },
+}
+
+enum Incoming {
+    Connected(TcpStream, SocketAddr),
+    Message(Flow, Box<SipMessage>),
+    Closed(Flow),
+}
+
+impl SipHandle {
+    /// The device's registration, unless it has expired.
+    pub(crate) fn registration(&self) -> Option<Registration> {
+        self.registration.borrow().filter(|registration| registration.expires_at > Instant::now())
+    }
+
+    /// Waits until the device is registered. Never returns once the SIP task has ended.
+    pub(crate) async fn registered(&self) {
+        let mut registration = self.registration.clone();
+        if registration.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// A leg id that no other leg has.
+    pub(crate) fn new_leg(&self) -> LegId {
+        self.next_leg.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Calls the device; what becomes of the leg comes through `news`, which must have room for
+    /// two events of each leg. Without a SIP task, nothing happens.
+    pub(crate) async fn invite(
+        &self,
+        leg: LegId,
+        invitation: Invitation,
+        news: mpsc::Sender<LegNews>,
+    ) {
+        let _ = self.commands.send(Command::Invite { leg, invitation, news }).await;
+    }
+
+    /// Ends a leg; its last event follows.
+    pub(crate) async fn hang_up(&self, leg: LegId) {
+        let _ = self.commands.send(Command::HangUp { leg }).await;
+    }
+}
+
+/// The SIP task: bind first, then run.
+pub(crate) struct SipTransport {
+    endpoint: Endpoint,
+    udp: Arc<UdpSocket>,
+    local: SocketAddr,
+    connections: HashMap<u64, mpsc::Sender<Bytes>>,
+    next_connection: u64,
+    news: HashMap<LegId, mpsc::Sender<LegNews>>,
+    registration: watch::Sender<Option<Registration>>,
+    commands: mpsc::Receiver<Command>,
+    incoming: mpsc::Receiver<Incoming>,
+    incoming_sender: mpsc::Sender<Incoming>,
+    /// Ended with the transport: the tasks of the listener and of the connections.
+    tasks: JoinSet<()>,
+}
+
+impl SipTransport {
+    /// Takes over bound sockets; both have the same port.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        udp: UdpSocket,
+        tcp: TcpListener,
+        local: SocketAddr,
+    ) -> (Self, SipHandle) {
+        let (command_sender, commands) = mpsc::channel(COMMAND_CAPACITY);
+        let (incoming_sender, incoming) = mpsc::channel(INCOMING_CAPACITY);
+        let (registration, registration_receiver) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(tcp, incoming_sender.clone()));
+        let transport = Self {
+            endpoint,
+            udp: Arc::new(udp),
+            local,
+            connections: HashMap::new(),
+            next_connection: 0,
+            news: HashMap::new(),
+            registration,
+            commands,
+            incoming,
+            incoming_sender,
+            tasks,
+        };
+        let handle = SipHandle {
+            commands: command_sender,
+            registration: registration_receiver,
+            next_leg: Arc::default(),
+        };
+        (transport, handle)
+    }
+
+    /// Runs until cancelled.
+    pub(crate) async fn run(mut self, cancelled: CancellationToken) {
+        let udp = self.udp.clone();
+        let mut datagram = vec![0; MAX_DATAGRAM];
+        loop {
+            self.deliver().await;
+            let timeout = self.endpoint.next_timeout().map(Instant::from_std);
+            tokio::select! {
+                () = cancelled.cancelled() => return,
+                received = udp.recv_from(&mut datagram) => match received {
+                    Ok((length, peer)) => self.handle_datagram(&datagram[..length], peer),
+                    Err(error) => tracing::warn!(%error, "cannot receive a sip datagram"),
+                },
+                Some(incoming) = self.incoming.recv() => self.handle_incoming(incoming),
+                Some(command) = self.commands.recv() => self.handle_command(command),
+                () = sleep_until(timeout) => self.endpoint.handle_timeout(now()),
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn handle_datagram(&mut self, datagram: &[u8], peer: SocketAddr) {
+        let ip = if self.local.ip().is_unspecified() {
+            local_ip_towards(peer).unwrap_or(self.local.ip())
+        } else {
+            self.local.ip()
+        };
+        let local = SocketAddr::new(ip, self.local.port());
+        match datagram_message(datagram) {
+            Ok(message) => {
+                let flow = Flow { channel: Channel::Udp, peer, local };
+                self.endpoint.handle_message(now(), flow, message);
+            }
+            Err(error) => tracing::debug!(%peer, %error, "dropped a datagram"),
+        }
+    }
+
+    fn handle_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Connected(stream, peer) => {
+                if self.connections.len() >= MAX_CONNECTIONS {
+                    tracing::warn!(%peer, "too many sip connections, closed the newest");
+                    return;
+                }
+                let Ok(local) = stream.local_addr() else { return };
+                let number = self.next_connection;
+                self.next_connection += 1;
+                let (outgoing_sender, outgoing) = mpsc::channel(OUTGOING_CAPACITY);
+                self.connections.insert(number, outgoing_sender);
+                let flow = Flow { channel: Channel::Tcp(number), peer, local };
+                self.tasks.spawn(serve(stream, flow, self.incoming_sender.clone(), outgoing));
+            }
+            Incoming::Message(flow, message) => {
+                self.endpoint.handle_message(now(), flow, *message);
+            }
+            Incoming::Closed(flow) => {
+                if let Channel::Tcp(number) = flow.channel {
+                    self.connections.remove(&number);
+                }
+                self.endpoint.handle_flow_closed(now(), flow);
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Invite { leg, invitation, news } => {
+                self.news.insert(leg, news);
+                self.endpoint.invite(now(), leg, invitation);
+            }
+            Command::HangUp { leg } => self.endpoint.hang_up(now(), leg),
+        }
+    }
+
+    /// Sends what the core wants sent, and tells what it wants told.
+    async fn deliver(&mut self) {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            match transmit.flow.channel {
+                Channel::Udp => {
+                    let sent = self.udp.send_to(&transmit.message, transmit.flow.peer).await;
+                    if let Err(error) = sent {
+                        tracing::warn!(peer = %transmit.flow.peer, %error, "cannot send sip");
+                    }
+                }
+                Channel::Tcp(number) => {
+                    let connection = self.connections.get(&number);
+                    let is_full = connection
+                        .is_some_and(|outgoing| outgoing.try_send(transmit.message).is_err());
+                    if is_full {
+                        // Without its sender the connection's task ends and reports the close.
+                        self.connections.remove(&number);
+                    }
+                }
+            }
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Registration(binding) => {
+                    tracing::info!(is_registered = binding.is_some(), "registration changed");
+                    let _ = self.registration.send(binding.map(|binding| Registration {
+                        local_ip: binding.flow.local.ip(),
+                        expires_at: Instant::from_std(binding.expires_at),
+                    }));
+                }
+                Event::Leg(leg, event) => self.tell(leg, event),
+            }
+        }
+    }
+
+    fn tell(&mut self, leg: LegId, event: LegEvent) {
+        let is_last = !matches!(event, LegEvent::Answered { .. });
+        if let Some(news) = self.news.get(&leg)
+            && let Err(error) = news.try_send((leg, event))
+        {
+            tracing::error!(leg, %error, "a leg's news found no room and is lost");
+        }
+        if is_last {
+            self.news.remove(&leg);
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, incoming: mpsc::Sender<Incoming>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if incoming.send(Incoming::Connected(stream, peer)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a sip connection, trying again");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Reads and writes one connection until either side closes it or its bytes stop being SIP.
+async fn serve(
+    mut stream: TcpStream,
+    flow: Flow,
+    incoming: mpsc::Sender<Incoming>,
+    mut outgoing: mpsc::Receiver<Bytes>,
+) {
+    let (mut reader, mut writer) = stream.split();
+    let mut framer = StreamFramer::default();
+    let mut buffer = [0; 8192];
+    'connection: loop {
+        tokio::select! {
+            read = reader.read(&mut buffer) => match read {
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    framer.push(&buffer[..length]);
+                    loop {
+                        match framer.next_message() {
+                            Ok(Some(message)) => {
+                                let message = Incoming::Message(flow, Box::new(message));
+                                if incoming.send(message).await.is_err() {
+                                    return;
+                                }
+                            }
+                            Ok(None) => break,
+                            Err(error) => {
+                                tracing::debug!(peer = %flow.peer, %error, "closed a connection");
+                                break 'connection;
+                            }
+                        }
+                    }
+                }
+            },
+            message = outgoing.recv() => match message {
+                Some(message) => if writer.write_all(&message).await.is_err() { break },
+                None => break,
+            },
+        }
+    }
+    let _ = incoming.send(Incoming::Closed(flow)).await;
+}
+
+/// The address that this machine uses towards `peer`: connecting a UDP socket sends nothing.
+fn local_ip_towards(peer: SocketAddr) -> io::Result<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// Now on tokio's clock, which tests may pause.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
