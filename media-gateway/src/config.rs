@@ -192,7 +192,10 @@ impl Config {
         let ConfigFile { ringcentral, sip, uplink } = file;
         let agents = ringcentral.agents;
         if agents.is_empty() {
-            return Err(problem("ringcentral.agents", "name the extension id of at least one agent"));
+            return Err(problem(
+                "ringcentral.agents",
+                "name the extension id of at least one agent",
+            ));
         }
         for agent in &agents {
             digits("ringcentral.agents", agent)?;

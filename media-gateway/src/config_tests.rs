@@ -72,6 +72,10 @@ fn networks_contain_their_addresses() {
         ("::/0", "::1", true),
     ] {
         let address = address.parse().unwrap();
-        assert_eq!(Network::parse(network).unwrap().contains(address), inside, "{network} {address}");
+        assert_eq!(
+            Network::parse(network).unwrap().contains(address),
+            inside,
+            "{network} {address}"
+        );
     }
 }

@@ -5,9 +5,12 @@
 //! live in the shells: [`gateway`], [`media`], [`uplink`] and [`ringcentral`].
 
 pub mod config;
+pub mod gateway;
 pub mod media;
 pub mod ringcentral;
 pub mod sdp;
 pub mod sip;
 pub mod supervision;
 pub mod uplink;
+
+pub use gateway::{Gateway, StartError};

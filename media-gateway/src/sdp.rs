@@ -118,7 +118,8 @@ pub struct SessionVersion {
 impl Description {
     /// Reads a body.
     pub fn parse(body: &[u8]) -> Result<Self, SdpError> {
-        let text = std::str::from_utf8(body).map_err(|error| SdpError::Syntax(error.to_string()))?;
+        let text =
+            std::str::from_utf8(body).map_err(|error| SdpError::Syntax(error.to_string()))?;
         let parsed = SessionDescription::unmarshal(&mut Cursor::new(text))
             .map_err(|error| SdpError::Syntax(error.to_string()))?;
         match parsed.media_descriptions.len() {
@@ -259,7 +260,10 @@ fn rtpmaps(media: &MediaDescription) -> Vec<RtpMap> {
             let (payload_type, encoding) = attribute.value.as_deref()?.trim().split_once(' ')?;
             let mut parts = encoding.trim().split('/');
             Some(RtpMap {
-                payload_type: payload_type.parse().ok().filter(|payload_type| *payload_type < 128)?,
+                payload_type: payload_type
+                    .parse()
+                    .ok()
+                    .filter(|payload_type| *payload_type < 128)?,
                 name: parts.next()?.to_ascii_lowercase(),
                 clock_rate: parts.next()?.trim().parse().ok()?,
             })
@@ -337,7 +341,7 @@ fn accepted(
     MediaDescription {
         media_name: MediaName {
             media: "audio".to_owned(),
-            port: RangedPort { value: port.into(), range: None },
+            port: RangedPort { value: isize::try_from(port).unwrap_or(0), range: None },
             protos: vec!["RTP".to_owned(), "AVP".to_owned()],
             formats: payload_types,
         },

@@ -66,7 +66,9 @@ fn the_offer_with_two_lines_and_party_ids() {
 
 #[test]
 fn ringcentrals_own_opus() {
-    let offer = parse("m=audio 1000 RTP/AVP 109 101\na=rtpmap:109 OPUS/16000\na=rtpmap:101 Telephone-Event/8000\n");
+    let offer = parse(
+        "m=audio 1000 RTP/AVP 109 101\na=rtpmap:109 OPUS/16000\na=rtpmap:101 Telephone-Event/8000\n",
+    );
     assert_eq!(payload_types(&offer.media[0]), [(109, Codec::Opus, 16_000)]);
     let ours = LocalMedia { port: 40000, format: offer.media[0].formats[0] };
     let answer = offer.answer(SESSION, "10.0.0.1".parse().unwrap(), &[Some(ours)]);
@@ -93,9 +95,12 @@ fn an_answer_has_each_line_in_order() {
 
 #[test]
 fn directions_are_answered_in_reverse() {
-    for (theirs, ours) in
-        [("sendonly", "recvonly"), ("recvonly", "sendonly"), ("inactive", "inactive"), ("sendrecv", "sendrecv")]
-    {
+    for (theirs, ours) in [
+        ("sendonly", "recvonly"),
+        ("recvonly", "sendonly"),
+        ("inactive", "inactive"),
+        ("sendrecv", "sendrecv"),
+    ] {
         let offer = parse(&ONE_LINE.replace("sendrecv", theirs));
         let local = Some(LocalMedia { port: 1234, format: offer.media[0].formats[0] });
         let answer = offer.answer(SESSION, "10.0.0.1".parse().unwrap(), &[local]);
@@ -116,10 +121,7 @@ fn lines_that_cannot_be_taken_say_why() {
         Some(Unfit::Profile("RTP/AVPF".into()))
     );
     assert_eq!(unfit("m=audio 0 RTP/AVP 0\r\n"), Some(Unfit::Disabled));
-    assert_eq!(
-        unfit("m=audio 9 RTP/AVP 18 9\r\n"),
-        Some(Unfit::NoCodec("18 9".into()))
-    );
+    assert_eq!(unfit("m=audio 9 RTP/AVP 18 9\r\n"), Some(Unfit::NoCodec("18 9".into())));
     assert_eq!(
         unfit("m=audio 9 RTP/AVP 0\r\nc=IN IP4 media.example.com\r\n"),
         Some(Unfit::NoAddress)

@@ -153,10 +153,7 @@ fn two_lines_are_told_apart_by_their_ids_only() {
             &[Some("1-7"), Some("1-8")],
             vec![party("1-7", Role::Unknown), party("1-8", Role::Unknown)],
         ),
-        (
-            &[None, None],
-            vec![party("media-0", Role::Unknown), party("media-1", Role::Unknown)],
-        ),
+        (&[None, None], vec![party("media-0", Role::Unknown), party("media-1", Role::Unknown)]),
     ];
     for (media, expected) in table {
         let now = Instant::now();

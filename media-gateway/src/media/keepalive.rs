@@ -58,9 +58,12 @@ mod tests {
 
     #[test]
     fn every_codec_hears_silence() {
-        for (codec, payload_type, clock_rate) in
-            [(Codec::Opus, 109, 16_000), (Codec::Opus, 111, 48_000), (Codec::Pcmu, 0, 8_000), (Codec::Pcma, 8, 8_000)]
-        {
+        for (codec, payload_type, clock_rate) in [
+            (Codec::Opus, 109, 16_000),
+            (Codec::Opus, 111, 48_000),
+            (Codec::Pcmu, 0, 8_000),
+            (Codec::Pcma, 8, 8_000),
+        ] {
             let format = PayloadFormat { codec, payload_type, clock_rate };
             let mut receiver = RtpReceiver::new(format).unwrap();
             let packet = KeepAlive::new(format, 7 << 70).packet(0);

@@ -6,4 +6,5 @@ mod stream;
 
 pub use keepalive::KeepAlive;
 pub use source::{SourceLock, SourceRejected};
+pub(crate) use stream::unix_ms;
 pub use stream::{MediaPort, MediaStream};

@@ -176,7 +176,9 @@ impl Task {
         let is_expected = matches!(datagram, [first, second, ..]
             if first >> 6 == 2 && second & 0x7f == self.format.payload_type);
         let taken = match self.lock.admit(now, source, is_expected) {
-            Ok(()) => self.receiver.handle_datagram(now, datagram).map_err(|error| error.to_string()),
+            Ok(()) => {
+                self.receiver.handle_datagram(now, datagram).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         if let Err(reason) = taken {

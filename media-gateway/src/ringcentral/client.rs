@@ -108,11 +108,7 @@ impl Client {
     }
 
     /// One party of a call.
-    pub async fn party(
-        &self,
-        session: &str,
-        party: &str,
-    ) -> Result<super::SessionParty, Error> {
+    pub async fn party(&self, session: &str, party: &str) -> Result<super::SessionParty, Error> {
         self.json(Method::GET, &party_path(session, party), None).await
     }
 
@@ -158,8 +154,7 @@ impl Client {
         body: Option<Value>,
     ) -> Result<T, Error> {
         let response = self.send(method, path, body).await?;
-        let unreadable =
-            |reason: String| Error::Unreadable { request: path.to_owned(), reason };
+        let unreadable = |reason: String| Error::Unreadable { request: path.to_owned(), reason };
         let bytes = read(response).await.map_err(&unreadable)?;
         serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
     }

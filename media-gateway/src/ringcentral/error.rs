@@ -33,7 +33,9 @@ pub enum Error {
         message: String,
     },
     /// Any other refusal.
-    #[error("RingCentral refused {request}: HTTP {status}, {code}: {message} (request id {request_id})")]
+    #[error(
+        "RingCentral refused {request}: HTTP {status}, {code}: {message} (request id {request_id})"
+    )]
     Refused {
         /// The path.
         request: String,

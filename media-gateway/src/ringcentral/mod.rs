@@ -8,4 +8,6 @@ mod model;
 pub use advice::{Advice, advise};
 pub use client::{Client, Credentials};
 pub use error::Error;
-pub use model::{ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty};
+pub use model::{
+    ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty,
+};

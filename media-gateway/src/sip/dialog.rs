@@ -77,7 +77,12 @@ pub(super) struct Leg {
 
 impl Leg {
     /// The leg of a first INVITE. `None` if the INVITE has no usable Contact.
-    pub(super) fn new(invite: &Request, key: TransactionKey, flow: Flow, tag: String) -> Option<Self> {
+    pub(super) fn new(
+        invite: &Request,
+        key: TransactionKey,
+        flow: Flow,
+        tag: String,
+    ) -> Option<Self> {
         let (cseq, _) = invite.cseq()?;
         let to = invite.value("To")?;
         Some(Self {

@@ -19,7 +19,9 @@ const MAX_HEADERS: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// The message is longer than [`MAX_MESSAGE_LEN`], or has too many headers.
-    #[error("the message is longer than {MAX_MESSAGE_LEN} bytes or has more than {MAX_HEADERS} headers")]
+    #[error(
+        "the message is longer than {MAX_MESSAGE_LEN} bytes or has more than {MAX_HEADERS} headers"
+    )]
     TooLong,
     /// The first line is neither a request's nor a response's, or the headers never end.
     #[error("this is not a SIP message: the first line or the end of the headers is missing")]
@@ -128,7 +130,8 @@ impl Head {
         if !start_line.contains("SIP/") {
             return Err(FramingError::NotSip);
         }
-        let mut parsed = Head { start_line, headers: Vec::new(), content_length: None, defect: None };
+        let mut parsed =
+            Head { start_line, headers: Vec::new(), content_length: None, defect: None };
         for line in unfold(lines) {
             if parsed.headers.len() == MAX_HEADERS {
                 return Err(FramingError::TooLong);
@@ -297,20 +300,14 @@ mod tests {
         assert_eq!(datagram("SIP/2.0 99 No\r\n\r\n"), Err(FramingError::NotSip));
         assert_eq!(datagram(OPTIONS), Err(FramingError::NotSip));
         let with = |lines: &str| format!("{OPTIONS}{lines}\r\n");
-        assert_eq!(
-            datagram(&with("Content-Length: -1\r\n")),
-            Err(FramingError::BadContentLength)
-        );
+        assert_eq!(datagram(&with("Content-Length: -1\r\n")), Err(FramingError::BadContentLength));
         let defect = |lines: &str| request(datagram(&with(lines)).unwrap()).defect;
         assert_eq!(defect(""), None);
         assert_eq!(defect("Content-Length: 9\r\n"), Some(Defect::BodyTruncated));
         assert_eq!(defect("l: 0\r\nL: 1\r\n"), Some(Defect::ContentLengthTwice));
         assert_eq!(defect("no colon\r\n"), Some(Defect::HeaderWithoutName));
         assert_eq!(defect("Call-ID: again\r\n"), Some(Defect::Header("Call-ID")));
-        assert_eq!(
-            datagram(&with(&"A: b\r\n".repeat(300))),
-            Err(FramingError::TooLong)
-        );
+        assert_eq!(datagram(&with(&"A: b\r\n".repeat(300))), Err(FramingError::TooLong));
         let other = |from: &str, to: &str| request(datagram(&with("").replace(from, to)).unwrap());
         assert_eq!(other("SIP/2.0\r\nVia", "SIP/3.0\r\nVia").defect, Some(Defect::Version));
         assert_eq!(other("1 OPTIONS", "1 INVITE").defect, Some(Defect::Header("CSeq")));

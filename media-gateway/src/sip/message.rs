@@ -251,9 +251,11 @@ impl ResponseBuilder {
 
 /// Builds a request of ours.
 pub fn request(method: &str, uri: &str, headers: &[(&str, String)]) -> Bytes {
-    let headers: Vec<Header> =
-        headers.iter().map(|(name, value)| header(name, value)).collect();
-    Bytes::from(format!("{method} {uri} SIP/2.0\r\n{}Content-Length: 0\r\n\r\n", Headers::from(headers)))
+    let headers: Vec<Header> = headers.iter().map(|(name, value)| header(name, value)).collect();
+    Bytes::from(format!(
+        "{method} {uri} SIP/2.0\r\n{}Content-Length: 0\r\n\r\n",
+        Headers::from(headers)
+    ))
 }
 
 /// Our Via for a request on a flow.
@@ -382,15 +384,9 @@ mod tests {
         assert_eq!(invite.to_tag(), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
-        assert_eq!(
-            invite.contact_uri().as_deref(),
-            Some("sip:+1650@10.0.0.1:5091;transport=TCP")
-        );
+        assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=TCP"));
         let v6 = parse(&INVITE.replace("10.0.0.1:5091", "[2001:db8::1]:5091"));
-        assert_eq!(
-            v6.contact_uri().as_deref(),
-            Some("sip:+1650@[2001:db8::1]:5091;transport=tcp")
-        );
+        assert_eq!(v6.contact_uri().as_deref(), Some("sip:+1650@[2001:db8::1]:5091;transport=tcp"));
     }
 
     #[test]
@@ -404,8 +400,9 @@ mod tests {
         assert!(text.starts_with("SIP/2.0 200 OK\r\n"), "{text}");
         let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} in {text}"));
         assert!(
-            at("Via: SIP/2.0/UDP a:1;branch=z9hG4bKa;rport=4000;received=192.0.2.1, SIP/2.0/TCP b;")
-                < at("Via: SIP/2.0/TCP c;")
+            at(
+                "Via: SIP/2.0/UDP a:1;branch=z9hG4bKa;rport=4000;received=192.0.2.1, SIP/2.0/TCP b;"
+            ) < at("Via: SIP/2.0/TCP c;")
         );
         assert!(at("Record-Route: <sip:r1;lr>") < at("Record-Route: <sip:r2;lr>"));
         assert!(text.contains("To: <sip:x@y;ob>;tag=ours\r\n"), "{text}");

@@ -276,14 +276,8 @@ impl Registration {
         }
         let bytes = request("REGISTER", &uri, &headers);
         let flow = binding.flow;
-        binding.transaction = Some(ClientTransaction::send(
-            now,
-            flow,
-            branch,
-            bytes,
-            TRANSACTION_TIMEOUT,
-            out,
-        ));
+        binding.transaction =
+            Some(ClientTransaction::send(now, flow, branch, bytes, TRANSACTION_TIMEOUT, out));
     }
 
     fn fail(&mut self, failure: RegistrationFailure) -> Outcome {

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::Flow;
 use super::dialog::{EndReason, Leg, LegId, LegState, PendingRequest};
 use super::message::{ALLOW, HeaderValues, Method, Request, ResponseBuilder};
 use super::transaction::{Acknowledged, TransactionKey};
 use super::user_agent::{Event, Invite, Refusal, UserAgent, peer, token};
-use super::Flow;
 
 impl UserAgent {
     /// Takes one request.
@@ -62,8 +62,7 @@ impl UserAgent {
                     .header("Allow", ALLOW)
                     .header("Accept", "application/sdp")
                     .build();
-                let transmit =
-                    self.transactions.respond(now, &key, response, Acknowledged::Never);
+                let transmit = self.transactions.respond(now, &key, response, Acknowledged::Never);
                 self.transmits.extend(transmit);
             }
             (Ack | PRack | Publish | Refer | Register | Subscribe, _) => {
@@ -222,7 +221,13 @@ impl UserAgent {
         }
     }
 
-    fn unknown_dialog(&mut self, now: Instant, flow: Flow, key: &TransactionKey, request: &Request) {
+    fn unknown_dialog(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        key: &TransactionKey,
+        request: &Request,
+    ) {
         let reason = "Call/Transaction Does Not Exist";
         self.refuse(now, flow, key, request, 481, reason, Refusal::UnknownDialog);
     }

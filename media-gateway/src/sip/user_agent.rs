@@ -224,6 +224,16 @@ impl UserAgent {
         self.registration.flow()
     }
 
+    /// The flow that a leg's last request came on.
+    pub fn flow_of(&self, leg: LegId) -> Option<Flow> {
+        self.legs.get(&leg).map(|leg| leg.flow)
+    }
+
+    /// Whether no leg is left.
+    pub fn is_idle(&self) -> bool {
+        self.legs.is_empty()
+    }
+
     /// Answers the INVITE, re-INVITE or UPDATE that waits on a leg with 200 and this SDP.
     pub fn answer(&mut self, now: Instant, leg: LegId, local: SocketAddr, sdp: &str) {
         let Some(state) = self.legs.get_mut(&leg) else { return };
@@ -374,8 +384,7 @@ impl UserAgent {
         };
         state.state = LegState::Closing;
         let bytes = state.bye(via(flow, local, &branch));
-        let bye =
-            ClientTransaction::send(now, flow, branch, bytes, LIFETIME, &mut self.transmits);
+        let bye = ClientTransaction::send(now, flow, branch, bytes, LIFETIME, &mut self.transmits);
         self.byes.insert(leg, bye);
     }
 
@@ -411,8 +420,13 @@ pub(super) fn peer(flow: Flow) -> Option<SocketAddr> {
 
 /// The Session-Expires of our answer (RFC 4028 section 9): the caller refreshes, as RingCentral asks.
 fn refreshed_by_peer(request: &super::message::Request) -> Option<String> {
-    let seconds = request.value("Session-Expires")?.split(';').next()?.trim().parse::<u32>().ok()?;
+    let seconds =
+        request.value("Session-Expires")?.split(';').next()?.trim().parse::<u32>().ok()?;
     let supported =
         request.values("Supported").any(|options| options.to_ascii_lowercase().contains("timer"));
     supported.then(|| format!("{seconds};refresher=uac"))
 }
+
+#[cfg(test)]
+#[path = "user_agent_tests.rs"]
+mod tests;

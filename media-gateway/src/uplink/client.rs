@@ -231,10 +231,8 @@ fn message(chunk: Chunk) -> Message {
             sample_position: position.0,
             pcm: pcm.into_iter().flat_map(i16::to_le_bytes).collect(),
         }),
-        Chunk::Lost { position, samples, reason } => Message::Lost(LostAudio {
-            sample_position: position.0,
-            samples,
-            reason: reason.into(),
-        }),
+        Chunk::Lost { position, samples, reason } => {
+            Message::Lost(LostAudio { sample_position: position.0, samples, reason: reason.into() })
+        }
     }
 }

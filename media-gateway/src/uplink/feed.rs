@@ -53,9 +53,9 @@ impl Feed {
         match audio {
             PartyAudio::Frame { position, pcm } => {
                 let end = position.plus(pcm.len() as u64);
-                state
-                    .anchor_unix_ms
-                    .get_or_insert_with(|| arrived_unix_ms.saturating_sub_unsigned(end.to_ms(rate)));
+                state.anchor_unix_ms.get_or_insert_with(|| {
+                    arrived_unix_ms.saturating_sub_unsigned(end.to_ms(rate))
+                });
                 state.ring.push(position, &pcm);
             }
             PartyAudio::Lost { position, samples } => {

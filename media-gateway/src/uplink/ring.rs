@@ -101,9 +101,11 @@ impl AudioRing {
 
     /// Adds audio. Positions must not run backwards.
     pub fn push(&mut self, position: SamplePosition, pcm: &[i16]) {
-        if self.gathering.as_ref().is_some_and(|(start, held)| {
-            start.plus(held.len() as u64) != position
-        }) {
+        if self
+            .gathering
+            .as_ref()
+            .is_some_and(|(start, held)| start.plus(held.len() as u64) != position)
+        {
             self.seal();
         }
         let (_, gathered) = self.gathering.get_or_insert_with(|| (position, Vec::new()));
@@ -205,7 +207,10 @@ mod tests {
     }
 
     fn lengths(chunks: &[Chunk]) -> Vec<(u64, u64)> {
-        chunks.iter().map(|chunk| (chunk.position().0, chunk.end().since(chunk.position()))).collect()
+        chunks
+            .iter()
+            .map(|chunk| (chunk.position().0, chunk.end().since(chunk.position())))
+            .collect()
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! The life of one call, as the relay sees it.
+
+use std::time::Duration;
+
+use caption_publisher::Publisher;
+use pipeline::clock::SamplePosition;
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::{
+    CallEnded, CallStarted, CaptionState, Gap, GapReason, PartyLabel, Status,
+};
+use sidetone_proto::{CallId, Party};
+use tokio::sync::mpsc;
+use tokio::time::interval;
+use tracing::{info, warn};
+
+use crate::media::unix_ms;
+use crate::uplink::{Outcome, Uplink, UplinkState};
+
+/// An outage shorter than this is not worth a word to the people who read.
+const TOLERATED_OUTAGE: Duration = Duration::from_secs(2);
+
+/// How often the uplinks are looked at.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Streams per call; a call has two parties, and legs may be replaced.
+pub(super) const STREAMS_CAPACITY: usize = 16;
+
+/// Publishes the call's life until every leg has ended and every party's audio is delivered or given up.
+///
+/// `uplinks` closes when the last leg has ended.
+pub(super) async fn run(
+    call: CallId,
+    parties: Vec<Party>,
+    mut uplinks: mpsc::Receiver<Uplink>,
+    publisher: Publisher,
+) {
+    let started = CallStarted {
+        call_id: call.to_string(),
+        started_unix_ms: unix_ms(),
+        parties: parties.iter().map(PartyLabel::from).collect(),
+    };
+    info!(%call, parties = parties.len(), "call started");
+    let start = {
+        let publisher = publisher.clone();
+        tokio::spawn(async move { publisher.deliver(Event::CallStarted(started)).await })
+    };
+    let mut streams: Vec<Uplink> = Vec::new();
+    let mut announced = None;
+    let mut tick = interval(STATUS_INTERVAL);
+    loop {
+        tokio::select! {
+            uplink = uplinks.recv() => match uplink {
+                Some(uplink) => streams.push(uplink),
+                None => break,
+            },
+            _ = tick.tick() => {
+                if let Some(state) = changed(announced, state_of(&streams)) {
+                    announced = Some(state);
+                    announce(&publisher, &call, state);
+                }
+            }
+        }
+    }
+    let ended = CallEnded { call_id: call.to_string(), ended_unix_ms: unix_ms() };
+    for stream in &mut streams {
+        if let Outcome::Unacknowledged { from, to } = stream.finished().await {
+            warn!(%call, party = %stream.party().id, "audio was never acknowledged");
+            let gap = gap(stream.party(), stream.rate(), from, to);
+            let _ = publisher.deliver(Event::Gap(gap)).await;
+        }
+    }
+    let _ = start.await;
+    let delivered = publisher.deliver(Event::CallEnded(ended)).await;
+    info!(%call, delivered = delivered.is_ok(), "call ended");
+}
+
+/// `None`: nobody has sent audio yet, or an outage is too short to tell.
+fn state_of(streams: &[Uplink]) -> Option<CaptionState> {
+    let mut state = None;
+    for stream in streams {
+        match stream.state() {
+            UplinkState::Lost(since) if since.elapsed() >= TOLERATED_OUTAGE => {
+                return Some(CaptionState::CaptionsUnavailable);
+            }
+            UplinkState::Lost(_) => return None,
+            UplinkState::Connected => state = Some(CaptionState::Live),
+            UplinkState::Idle => {}
+        }
+    }
+    state
+}
+
+/// What there is to announce. Live is the normal case: it is news only after an outage.
+fn changed(announced: Option<CaptionState>, state: Option<CaptionState>) -> Option<CaptionState> {
+    state.filter(|state| match announced {
+        Some(announced) => announced != *state,
+        None => *state != CaptionState::Live,
+    })
+}
+
+fn announce(publisher: &Publisher, call: &CallId, state: CaptionState) {
+    info!(%call, state = state.as_str_name(), "captions");
+    publisher.announce(Event::Status(Status { call_id: call.to_string(), state: state.into() }));
+}
+
+fn gap(party: &Party, rate: u32, from: SamplePosition, to: SamplePosition) -> Gap {
+    Gap {
+        party: Some(PartyLabel::from(party)),
+        start_ms: from.to_ms(rate),
+        end_ms: to.to_ms(rate),
+        reason: GapReason::TranscriberUnavailable.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_is_news_only_after_an_outage() {
+        use CaptionState::{CaptionsUnavailable, Live};
+        for (announced, state, news) in [
+            (None, None, None),
+            (None, Some(Live), None),
+            (None, Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
+            (Some(CaptionsUnavailable), Some(CaptionsUnavailable), None),
+            (Some(CaptionsUnavailable), None, None),
+            (Some(CaptionsUnavailable), Some(Live), Some(Live)),
+            (Some(Live), Some(Live), None),
+            (Some(Live), Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
+        ] {
+            assert_eq!(changed(announced, state), news, "{announced:?} {state:?}");
+        }
+    }
+}

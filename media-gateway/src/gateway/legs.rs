@@ -1,0 +1,301 @@
+//! The answered legs with their media, and the calls that they belong to.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use caption_publisher::Publisher;
+use pipeline::rtp::PayloadFormat;
+use sidetone_proto::{CallId, Party};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tracing::{info, info_span, warn};
+
+use super::call;
+use crate::media::{MediaPort, MediaStream};
+use crate::sdp::{self, Description, LocalMedia, Media, SdpError, SessionVersion};
+use crate::sip::LegId;
+use crate::supervision::{Match, Target};
+use crate::uplink::{Feed, Uplink};
+
+/// An INVITE or re-INVITE that can't be answered with 200, and the response that it gets instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code} {reason}: {detail}")]
+pub(super) struct Unacceptable {
+    pub(super) code: u16,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+}
+
+/// All answered legs.
+pub(super) struct Legs {
+    listen_ip: IpAddr,
+    max_calls: usize,
+    transcriber: Channel,
+    publisher: Publisher,
+    legs: HashMap<LegId, Leg>,
+    calls: HashMap<CallId, Call>,
+    /// One per call, from its first answer until its end is stored.
+    tasks: JoinSet<()>,
+}
+
+struct Call {
+    legs: HashSet<LegId>,
+    /// Dropped with the last leg.
+    uplinks: mpsc::Sender<Uplink>,
+}
+
+struct Leg {
+    call: CallId,
+    session: SessionVersion,
+    local: IpAddr,
+    lines: Lines,
+}
+
+enum Lines {
+    /// As many as the other side has; `None` is a refused one.
+    Running(Vec<Option<MediaStream>>),
+    /// Our offer went out in the 200: the codec comes with the ACK.
+    Offered(MediaPort, Party),
+}
+
+impl Legs {
+    pub(super) fn new(
+        listen_ip: IpAddr,
+        max_calls: usize,
+        transcriber: Channel,
+        publisher: Publisher,
+    ) -> Self {
+        Self {
+            listen_ip,
+            max_calls,
+            transcriber,
+            publisher,
+            legs: HashMap::new(),
+            calls: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The legs that are there.
+    pub(super) fn ids(&self) -> Vec<LegId> {
+        self.legs.keys().copied().collect()
+    }
+
+    /// Opens the media of a leg. Gives the SDP of the 200: an answer, or an offer if the INVITE had none.
+    pub(super) async fn answer(
+        &mut self,
+        matched: Match,
+        offer: Option<&Description>,
+        local: IpAddr,
+    ) -> Result<String, Unacceptable> {
+        let Match { leg, request, media: parties, by } = matched;
+        let call = request.call;
+        if !self.calls.contains_key(&call) && self.calls.len() >= self.max_calls {
+            let detail = format!("{} calls are up already", self.calls.len());
+            return Err(Unacceptable { code: 486, reason: "Busy Here", detail });
+        }
+        let session = SessionVersion { id: rand::random::<u32>().into(), version: 1 };
+        let labels = match &request.target {
+            Target::Party(_) => request.parties,
+            Target::Session => parties.clone(),
+        };
+        let (sdp, lines, uplinks) = match offer {
+            Some(offer) => self.answer_offer(session, offer, &parties, local).await?,
+            None => {
+                let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
+                let port = self.bind().await?;
+                let sdp = sdp::offer(session, local, port.port());
+                (sdp, Lines::Offered(port, party), Vec::new())
+            }
+        };
+        info!(%call, %leg, ?by, streams = uplinks.len(), "leg answered");
+        self.enter_call(&call, leg, labels);
+        self.legs.insert(leg, Leg { call: call.clone(), session, local, lines });
+        for uplink in uplinks {
+            self.hand_over(&call, uplink);
+        }
+        Ok(sdp)
+    }
+
+    /// The ACK of a leg arrived. If our offer went out, `answer` says what the other side made of it.
+    pub(super) fn confirm(&mut self, id: LegId, answer: Option<&[u8]>) -> Result<(), Unacceptable> {
+        let Some(mut leg) = self.legs.remove(&id) else { return Ok(()) };
+        let (port, party) = match leg.lines {
+            Lines::Offered(port, party) => (port, party),
+            Lines::Running(lines) => {
+                leg.lines = Lines::Running(lines);
+                self.legs.insert(id, leg);
+                return Ok(());
+            }
+        };
+        let call = leg.call.clone();
+        leg.lines = Lines::Running(Vec::new());
+        self.legs.insert(id, leg);
+        let body = answer.ok_or_else(|| not_acceptable("the ACK has no answer to our offer"))?;
+        let description = Description::parse(body)?;
+        let theirs = description.media.first().ok_or_else(|| not_acceptable("no media"))?;
+        let format = offered_format(theirs)?;
+        let (stream, uplink) = self.open(port, format, theirs, party)?;
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.lines = Lines::Running(vec![Some(stream)]);
+        }
+        self.hand_over(&call, uplink);
+        Ok(())
+    }
+
+    /// A re-INVITE or UPDATE: the other side holds, resumes or moves. Codecs stay as they are.
+    pub(super) fn reoffer(
+        &mut self,
+        id: LegId,
+        offer: Option<&[u8]>,
+    ) -> Result<String, Unacceptable> {
+        let leg = self.legs.get_mut(&id).ok_or_else(|| not_acceptable("the leg has no media"))?;
+        let Lines::Running(lines) = &leg.lines else {
+            return Err(not_acceptable("the first offer is not answered yet"));
+        };
+        leg.session.version += 1;
+        let Some(body) = offer else {
+            let line = lines.iter().flatten().next();
+            let port = line.map_or(0, MediaStream::port);
+            return Ok(sdp::offer(leg.session, leg.local, port));
+        };
+        let offer = Description::parse(body)?;
+        let mut ours = Vec::new();
+        for (theirs, line) in offer.media.iter().zip(lines) {
+            let Some(stream) = line else {
+                ours.push(None);
+                continue;
+            };
+            let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
+            if !is_held && !theirs.formats.contains(&stream.format()) {
+                return Err(not_acceptable("the new offer lacks the codec in use"));
+            }
+            ours.push((!is_held).then(|| {
+                stream.retarget(theirs.remote);
+                LocalMedia { port: stream.port(), format: stream.format() }
+            }));
+        }
+        Ok(offer.answer(leg.session, leg.local, &ours))
+    }
+
+    /// A leg is over: its media end, and with the last leg the call.
+    pub(super) fn end(&mut self, id: LegId) {
+        let Some(leg) = self.legs.remove(&id) else { return };
+        if let Some(call) = self.calls.get_mut(&leg.call) {
+            call.legs.remove(&id);
+            if call.legs.is_empty() {
+                self.calls.remove(&leg.call);
+            }
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Waits until the end of every call is stored. Call it when no leg is left.
+    pub(super) async fn drain(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn answer_offer(
+        &self,
+        session: SessionVersion,
+        offer: &Description,
+        parties: &[Party],
+        local: IpAddr,
+    ) -> Result<(String, Lines, Vec<Uplink>), Unacceptable> {
+        let mut parties = parties.iter().cloned();
+        let (mut ours, mut streams, mut uplinks) = (Vec::new(), Vec::new(), Vec::new());
+        for theirs in &offer.media {
+            let taken = theirs.formats.first().copied().zip(parties_for(theirs, &mut parties));
+            let Some((format, party)) = taken else {
+                ours.push(None);
+                streams.push(None);
+                continue;
+            };
+            let port = self.bind().await?;
+            ours.push(Some(LocalMedia { port: port.port(), format }));
+            let (stream, uplink) = self.open(port, format, theirs, party)?;
+            streams.push(Some(stream));
+            uplinks.push(uplink);
+        }
+        Ok((offer.answer(session, local, &ours), Lines::Running(streams), uplinks))
+    }
+
+    fn open(
+        &self,
+        port: MediaPort,
+        format: PayloadFormat,
+        theirs: &Media,
+        party: Party,
+    ) -> Result<(MediaStream, Uplink), Unacceptable> {
+        let rate = format.codec.sample_rate();
+        let feed = Feed::new(rate);
+        let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
+        let stream = MediaStream::start(port, format, theirs.remote, feed.clone(), span)
+            .map_err(|error| server_error(error.to_string()))?;
+        Ok((stream, Uplink::start(self.transcriber.clone(), party, rate, feed)))
+    }
+
+    async fn bind(&self) -> Result<MediaPort, Unacceptable> {
+        MediaPort::bind(self.listen_ip).await.map_err(|error| {
+            server_error(format!("no free pair of ports on {} for RTP ({error})", self.listen_ip))
+        })
+    }
+
+    fn enter_call(&mut self, id: &CallId, leg: LegId, parties: Vec<Party>) {
+        let call = self.calls.entry(id.clone()).or_insert_with(|| {
+            let (uplinks, received) = mpsc::channel(call::STREAMS_CAPACITY);
+            self.tasks.spawn(call::run(id.clone(), parties, received, self.publisher.clone()));
+            Call { legs: HashSet::new(), uplinks }
+        });
+        call.legs.insert(leg);
+    }
+
+    fn hand_over(&self, call: &CallId, uplink: Uplink) {
+        let sent = self.calls.get(call).map(|call| call.uplinks.try_send(uplink));
+        if !matches!(sent, Some(Ok(()))) {
+            warn!(%call, "the call has too many streams, one is not transcribed");
+        }
+    }
+}
+
+impl From<SdpError> for Unacceptable {
+    fn from(error: SdpError) -> Self {
+        not_acceptable(&error.to_string())
+    }
+}
+
+/// The lines of an offer that can be taken; `Err` if there is none, with the reasons.
+pub(super) fn acceptable_lines(offer: &Description) -> Result<Vec<&Media>, Unacceptable> {
+    let (taken, refused): (Vec<_>, Vec<_>) =
+        offer.media.iter().partition(|media| media.unfit.is_none());
+    if taken.is_empty() {
+        let reasons: Vec<String> = refused
+            .iter()
+            .filter_map(|media| media.unfit.as_ref())
+            .map(ToString::to_string)
+            .collect();
+        return Err(not_acceptable(&reasons.join("; ")));
+    }
+    Ok(taken)
+}
+
+/// The next party, for a line that is taken.
+fn parties_for(theirs: &Media, parties: &mut impl Iterator<Item = Party>) -> Option<Party> {
+    theirs.unfit.is_none().then(|| parties.next()).flatten()
+}
+
+/// The first format of an answer that we had offered.
+fn offered_format(theirs: &Media) -> Result<PayloadFormat, Unacceptable> {
+    let offered = sdp::offered_formats();
+    let format = theirs.formats.iter().find(|format| offered.contains(format));
+    format.copied().ok_or_else(|| not_acceptable("the answer takes none of our codecs"))
+}
+
+fn not_acceptable(detail: &str) -> Unacceptable {
+    Unacceptable { code: 488, reason: "Not Acceptable Here", detail: detail.to_owned() }
+}
+
+fn server_error(detail: String) -> Unacceptable {
+    Unacceptable { code: 500, reason: "Server Internal Error", detail }
+}

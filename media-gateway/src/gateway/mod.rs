@@ -1,0 +1,143 @@
+//! The shell: sockets and tasks around the pure parts.
+//!
+//! [`Gateway::start`] binds the ports and starts one event loop, which owns the SIP user agent, the supervise requests and
+//! the legs. Beside it run a task per socket, one that looks for calls, one per m-line, one per uplink and one per call.
+
+mod call;
+mod event_loop;
+mod flows;
+mod legs;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::ringcentral::{self, Client, Credentials};
+
+/// How long [`Gateway::shutdown`] waits for legs to end, the device to unregister and audio to be acknowledged.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
+
+/// Attempts to bind UDP and TCP on the same port, when any port will do.
+const BIND_ATTEMPTS: u32 = 20;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    sip_address: SocketAddr,
+    shutdown: CancellationToken,
+    refusals: Refusals,
+    task: JoinHandle<()>,
+}
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The SIP port can't be had.
+    #[error(
+        "could not listen for SIP on {address} ({source}); free the port or change [sip] listen"
+    )]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// In the system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The REST client could not be made.
+    #[error(transparent)]
+    RingCentral(#[from] ringcentral::Error),
+}
+
+/// How often something was refused, by reason. Clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Gateway {
+    /// Binds the SIP port and starts everything else in the background: the login, the registration, and the search for
+    /// calls are tried until they succeed.
+    ///
+    /// Must be called inside a tokio runtime, in a process that has installed a rustls crypto provider.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (udp, tcp) = bind(config.listen)
+            .await
+            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let sip_address = udp
+            .local_addr()
+            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let credentials = Credentials {
+            client_id: config.client_id.clone(),
+            client_secret: config.client_secret.expose().to_owned(),
+            jwt: config.jwt.expose().to_owned(),
+        };
+        let client = Arc::new(Client::new(&config.server, credentials)?);
+        let shutdown = CancellationToken::new();
+        let refusals = Refusals::default();
+        info!(address = %sip_address, "listening for sip over udp and tcp");
+        let event_loop =
+            event_loop::run(Arc::new(config), client, udp, tcp, refusals.clone(), shutdown.clone());
+        Ok(Self { sip_address, shutdown, refusals, task: tokio::spawn(event_loop) })
+    }
+
+    /// Where SIP is listened for, over UDP and TCP.
+    pub fn sip_address(&self) -> SocketAddr {
+        self.sip_address
+    }
+
+    /// How often requests and offers were refused since the start, by reason.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        self.refusals.counts()
+    }
+
+    /// Hangs up every leg, takes the device off the registrar and lets the last audio be acknowledged; at most
+    /// 15 seconds.
+    pub async fn shutdown(mut self) {
+        self.shutdown.cancel();
+        if tokio::time::timeout(SHUTDOWN_LIMIT, &mut self.task).await.is_err() {
+            warn!("the gateway did not wind up in time");
+            self.task.abort();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Refusals {
+    pub(crate) fn count(&self, reason: impl Into<String>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(reason.into()).or_default() += 1;
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Binds UDP and TCP on the same port number.
+async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut attempts = if address.port() == 0 { BIND_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let udp = UdpSocket::bind(address).await?;
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if attempts == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
