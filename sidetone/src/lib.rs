@@ -1,3 +1,10 @@
-//! One binary for everything: the demo, the services in one process, and the speech models.
+//! One binary for everything: the services in one process, the demo, and the speech models.
 
+pub mod cli;
+pub mod config;
+pub mod demo;
 pub mod model;
+pub mod system;
+mod transcriber_process;
+
+pub use transcriber_process::COMMAND as TRANSCRIBER_COMMAND;

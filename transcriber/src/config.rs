@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::thread::available_parallelism;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
 
-use crate::recogniser::{Model, ModelError, WhisperOptions};
+use crate::recogniser::{ModelError, ModelSource, WhisperOptions};
 
 /// The `[transcriber]` section of the configuration file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where gateways send audio.
@@ -47,7 +47,7 @@ pub struct Config {
     /// Where caption events go.
     pub relay: Endpoint,
     /// Exists and begins like a model.
-    pub model: Model,
+    pub model: ModelSource,
     /// How it is used.
     pub whisper: WhisperOptions,
     /// At least 1.
@@ -77,7 +77,7 @@ impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
     fn try_from(settings: Settings) -> Result<Self, ConfigError> {
-        let model = Model::named(&settings.model);
+        let model = ModelSource::named(&settings.model);
         model.check()?;
         let relay = Endpoint::from_shared(settings.relay.clone())
             .ok()

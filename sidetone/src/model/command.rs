@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use indicatif::DecimalBytes;
+use transcriber::recogniser::{HeaderError, ModelSource, check_header};
 
 use super::catalogue::{self, ModelName, ParseModelNameError};
 use super::directory::{Listed, ModelDirectory, Presence, list};
 use super::progress::Progress;
 use super::pull::{PullError, PullRequest, Pulled, Retry, pull};
-use super::resolve::{BUILT_IN, ModelRef, ResolveError, or_else, resolve};
+use super::resolve::{ResolveError, or_else, resolve};
 use super::source::{Source, SourceError};
-use super::{HeaderError, check_header};
 
 /// The environment variable that names another source than the published one.
 const SOURCE_VARIABLE: &str = "SIDETONE_MODEL_SOURCE";
@@ -66,7 +66,7 @@ pub enum ModelError {
     #[error("there is no folder for models: HOME is not set; name one with --dir")]
     NoDirectory,
     /// The model is part of the program.
-    #[error("{BUILT_IN} is part of sidetone and needs no pull")]
+    #[error("{} is part of sidetone and needs no pull", ModelSource::BUILT_IN)]
     BuiltIn,
     /// No model of that name is published.
     #[error(
@@ -198,7 +198,7 @@ fn request(
     unlisted: bool,
     directory: ModelDirectory,
 ) -> Result<(PullRequest, &'static str), ModelError> {
-    if name == BUILT_IN {
+    if name == ModelSource::BUILT_IN {
         return Err(ModelError::BuiltIn);
     }
     if let Some(model) = catalogue::find(name) {
@@ -235,8 +235,10 @@ fn print_list(
 
 fn describe(model: &str, directory: &ModelDirectory) -> Result<String, ModelError> {
     let path = match resolve(model, directory)? {
-        ModelRef::BuiltIn => return Ok(format!("{BUILT_IN} is part of sidetone")),
-        ModelRef::File(path) => path,
+        ModelSource::BuiltIn => {
+            return Ok(format!("{} is part of sidetone", ModelSource::BUILT_IN));
+        }
+        ModelSource::File(path) => path,
     };
     let header = check_header(&path)?;
     Ok(format!(

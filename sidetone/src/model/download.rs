@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::debug;
+use transcriber::recogniser::check_header;
 
 use super::catalogue::Content;
-use super::header::check_header;
 use super::part::PartFile;
 use super::pull::{PullError, PullEvent, PullRequest, Pulled, Retry};
 use super::source::{Answer, GetError, Part, Source, root_cause};

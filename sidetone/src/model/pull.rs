@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use transcriber::recogniser::HeaderError;
 
 use super::catalogue::{Content, Model, ModelName};
 use super::checksum::{Checksum, Hasher};
 use super::directory::ModelDirectory;
 use super::download::{Download, announced};
-use super::header::HeaderError;
 use super::part::blocking;
 use super::source::Source;
 

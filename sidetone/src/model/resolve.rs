@@ -4,19 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::catalogue::{self, ModelName};
 use super::directory::ModelDirectory;
-use super::header::{HeaderError, check_header};
-
-/// The name of the model that is part of the program.
-pub const BUILT_IN: &str = "demo-en";
-
-/// A model to load.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelRef {
-    /// The model that is part of the program.
-    BuiltIn,
-    /// A file that was looked over with [`check_header`].
-    File(PathBuf),
-}
+use transcriber::recogniser::{HeaderError, ModelSource, check_header};
 
 /// Why there is no model to load.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +44,12 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// See [`ResolveError`]; each says what to do.
-pub fn resolve(name_or_path: &str, directory: &ModelDirectory) -> Result<ModelRef, ResolveError> {
-    if name_or_path == BUILT_IN {
-        return Ok(ModelRef::BuiltIn);
+pub fn resolve(
+    name_or_path: &str,
+    directory: &ModelDirectory,
+) -> Result<ModelSource, ResolveError> {
+    if name_or_path == ModelSource::BUILT_IN {
+        return Ok(ModelSource::BuiltIn);
     }
     let path = Path::new(name_or_path);
     if path.is_file() {
@@ -90,9 +81,9 @@ pub(super) fn or_else(near: &[&str]) -> String {
     }
 }
 
-fn checked(path: PathBuf) -> Result<ModelRef, ResolveError> {
+fn checked(path: PathBuf) -> Result<ModelSource, ResolveError> {
     check_header(&path)?;
-    Ok(ModelRef::File(path))
+    Ok(ModelSource::File(path))
 }
 
 #[cfg(test)]
@@ -105,16 +96,16 @@ mod tests {
     fn finds_the_built_in_a_file_and_a_pulled_model() {
         let folder = tempfile::tempdir().unwrap();
         let directory = ModelDirectory::new(folder.path());
-        assert_eq!(resolve("demo-en", &directory).unwrap(), ModelRef::BuiltIn);
-        assert_eq!(resolve(DEMO, &directory).unwrap(), ModelRef::File(DEMO.into()));
+        assert_eq!(resolve("demo-en", &directory).unwrap(), ModelSource::BuiltIn);
+        assert_eq!(resolve(DEMO, &directory).unwrap(), ModelSource::File(DEMO.into()));
 
         let pulled = folder.path().join("ggml-base.en.bin");
         std::fs::copy(DEMO, &pulled).unwrap();
-        assert_eq!(resolve("base.en", &directory).unwrap(), ModelRef::File(pulled));
+        assert_eq!(resolve("base.en", &directory).unwrap(), ModelSource::File(pulled));
 
         let unlisted = folder.path().join("ggml-our-own.bin");
         std::fs::copy(DEMO, &unlisted).unwrap();
-        assert_eq!(resolve("our-own", &directory).unwrap(), ModelRef::File(unlisted));
+        assert_eq!(resolve("our-own", &directory).unwrap(), ModelSource::File(unlisted));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Speech recognisers: one trait, and Whisper behind it.
 
+mod header;
 mod model;
 mod whisper;
 
 use pipeline::captions::Hypothesis;
 use pipeline::speech::Window;
 
-pub use model::{Model, ModelError};
+pub use header::{HeaderError, ModelHeader, check_header};
+pub use model::{ModelError, ModelSource};
 pub use whisper::{Whisper, WhisperOptions};
 
 /// Makes recognisers that share one loaded model. A recogniser belongs to a worker thread, not to a call.

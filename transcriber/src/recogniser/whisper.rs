@@ -8,7 +8,8 @@ use whisper_rs::{
     WhisperState, WhisperTokenId,
 };
 
-use super::{Model, ModelError, Recogniser, RecogniserError, RecogniserFactory};
+use super::model::DEMO_EN;
+use super::{ModelError, ModelSource, Recogniser, RecogniserError, RecogniserFactory};
 
 /// whisper.cpp 1.8.3 reads beyond the end of very short audio: shorter windows are padded with silence.
 const LEAST_SAMPLES: usize = samples(1_000) as usize;
@@ -45,19 +46,18 @@ struct WhisperRecogniser {
 
 impl Whisper {
     /// Loads a model into memory: some hundred milliseconds to seconds.
-    pub fn load(model: &Model, options: &WhisperOptions) -> Result<Self, ModelError> {
+    pub fn load(model: &ModelSource, options: &WhisperOptions) -> Result<Self, ModelError> {
         model.check()?;
         whisper_rs::install_logging_hooks();
         let context_params = WhisperContextParameters::default();
-        let context = match (model, model.built_in()) {
-            (_, Some(bytes)) => WhisperContext::new_from_buffer_with_params(bytes, context_params),
-            (Model::File(path), _) => WhisperContext::new_with_params(path, context_params),
-            (Model::DemoEn, None) => unreachable!("the demo model is built in"),
+        let context = match model {
+            ModelSource::BuiltIn => {
+                WhisperContext::new_from_buffer_with_params(DEMO_EN, context_params)
+            }
+            ModelSource::File(path) => WhisperContext::new_with_params(path, context_params),
         };
-        let context = context.map_err(|error| ModelError::Corrupt {
-            name: model.name(),
-            reason: error.to_string(),
-        })?;
+        let context = context
+            .map_err(|error| ModelError::Load { name: model.name(), reason: error.to_string() })?;
         Ok(Self { context: Arc::new(context), params: params(options) })
     }
 }

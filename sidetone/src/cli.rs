@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::io::stderr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+use transcriber::recogniser::ModelError;
+
+use crate::config::Config;
+use crate::demo::{self, DemoArguments};
+use crate::model::ModelCommand;
+use crate::system::System;
+use crate::transcriber_process;
+
+/// Exit code for what was asked for being impossible (sysexits.h: EX_USAGE).
+pub const EX_USAGE: u8 = 64;
+
+/// Live captions of supervised RingCentral calls.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Caption a call that is played by a stand-in for RingCentral: no account, no network
+    Demo(DemoArguments),
+    /// Run everything from one configuration file
+    Serve {
+        /// The configuration, in TOML
+        #[arg(long, value_name = "FILE", default_value = "sidetone.toml")]
+        config: PathBuf,
+    },
+    /// Whisper models: download, list, check
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// The transcriber, as a child of `serve` and `demo`
+    #[command(name = transcriber_process::COMMAND, hide = true)]
+    Transcriber {
+        /// transcriber::config::Settings as JSON
+        #[arg(long)]
+        settings: String,
+    },
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: u8,
+    /// What to tell the user.
+    pub error: anyhow::Error,
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    pub fn run(self) -> Result<(), Failure> {
+        install_crypto();
+        match self.command {
+            Command::Demo(arguments) => {
+                log("warn");
+                let plan = arguments.plan().map_err(unusable)?;
+                runtime()?.block_on(demo::run(plan, arguments.printer()))?;
+            }
+            Command::Serve { config } => {
+                log("info");
+                let config = Config::read(&config).map_err(unusable)?;
+                runtime()?.block_on(serve(config))?;
+            }
+            Command::Model(command) => {
+                log("warn");
+                runtime()?
+                    .block_on(command.run())
+                    .map_err(|error| Failure { code: error.exit_code(), error: error.into() })?;
+            }
+            Command::Transcriber { settings } => {
+                log("info");
+                transcriber_process::run(&settings)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let system = System::start(config).await?;
+    println!("captions: http://{}/", system.http_address());
+    let outcome = tokio::select! {
+        failed = system.failed() => Err(failed),
+        asked = asked_to_stop() => asked.context("cannot wait for a signal"),
+    };
+    system.shutdown().await;
+    outcome
+}
+
+/// Completes on SIGTERM or SIGINT.
+pub(crate) async fn asked_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
+fn unusable(error: anyhow::Error) -> Failure {
+    Failure { code: EX_USAGE, error }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        let code = if error.is::<ModelError>() { EX_USAGE } else { 1 };
+        Self { code, error }
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Runtime::new().context("cannot start the runtime")
+}
+
+/// One TLS implementation for the whole process. Installed once; a second time changes nothing.
+fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Logs go to stderr; `RUST_LOG` overrides the level.
+fn log(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).init();
+}

@@ -1,0 +1,109 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use simulator::{Account, Audio, CallPlan, Codec, Shape};
+use transcriber::recogniser::ModelSource;
+
+use super::Printer;
+use crate::config::find_model;
+
+/// What can be asked of the demo.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// End when the call's last caption is final
+    #[arg(long)]
+    once: bool,
+    /// Print one caption event per line as JSON, and nothing else, on stdout
+    #[arg(long)]
+    json: bool,
+    /// What the customer says: a WAV file, 16-bit mono (default: the bundled call)
+    #[arg(long, value_name = "FILE", requires = "agent")]
+    customer: Option<PathBuf>,
+    /// What the agent says
+    #[arg(long, value_name = "FILE", requires = "customer")]
+    agent: Option<PathBuf>,
+    /// How RingCentral sends the parties' audio: two-legs, two-media or mixed
+    #[arg(long, default_value_t = Shape::TwoLegs)]
+    shape: Shape,
+    /// What the audio is coded with: opus or pcmu
+    #[arg(long, default_value_t = Codec::Opus)]
+    codec: Codec,
+    /// Share of the audio's packets that get lost, 0 to 100
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    loss: f32,
+    /// The Whisper model: demo-en, a name that was pulled, or a file in ggml format
+    #[arg(long, value_name = "FILE", default_value = ModelSource::BUILT_IN)]
+    model: String,
+    /// Port of the page on 127.0.0.1 (default: a free one)
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    port: u16,
+}
+
+/// What was asked of the demo, checked: files are read, the model is there.
+#[derive(Clone, Debug)]
+pub struct DemoPlan {
+    /// What is played.
+    pub call: CallPlan,
+    /// It is the call whose words are known.
+    pub bundled: bool,
+    /// `demo-en`, or a file.
+    pub model: String,
+    /// Port of the page, or 0.
+    pub port: u16,
+    /// End with the call.
+    pub once: bool,
+    /// For everything that the stand-in leaves to chance.
+    pub seed: u64,
+}
+
+impl DemoArguments {
+    /// Checks what was asked for.
+    pub fn plan(&self) -> anyhow::Result<DemoPlan> {
+        if !(0.0..=100.0).contains(&self.loss) {
+            bail!("--loss {} is not a percentage: say 0 to 100", self.loss);
+        }
+        let (customer, agent) = match (&self.customer, &self.agent) {
+            (Some(customer), Some(agent)) => (wav(customer)?, wav(agent)?),
+            _ => (Audio::demo_customer(), Audio::demo_agent()),
+        };
+        Ok(DemoPlan {
+            call: demo_call(self.shape, self.codec, self.loss, customer, agent),
+            bundled: self.customer.is_none(),
+            model: find_model(&self.model)?,
+            port: self.port,
+            once: self.once,
+            seed: rand::random(),
+        })
+    }
+
+    /// What shows the captions.
+    pub fn printer(&self) -> Printer {
+        if self.json { Printer::json() } else { Printer::people() }
+    }
+}
+
+impl DemoPlan {
+    /// The bundled call, once.
+    pub fn bundled(shape: Shape, codec: Codec, seed: u64) -> Self {
+        Self {
+            call: demo_call(shape, codec, 0.0, Audio::demo_customer(), Audio::demo_agent()),
+            bundled: true,
+            model: ModelSource::BUILT_IN.to_owned(),
+            port: 0,
+            once: true,
+            seed,
+        }
+    }
+}
+
+fn demo_call(shape: Shape, codec: Codec, loss: f32, customer: Audio, agent: Audio) -> CallPlan {
+    let agents = Account::demo().agents;
+    let agent_extension_id =
+        agents.into_iter().next().map(|agent| agent.extension_id).unwrap_or_default();
+    CallPlan { agent_extension_id, shape, codec, loss_percent: loss, customer, agent }
+}
+
+fn wav(path: &Path) -> anyhow::Result<Audio> {
+    Audio::from_wav(path).with_context(|| format!("{}", path.display()))
+}
