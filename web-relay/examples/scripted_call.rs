@@ -148,7 +148,7 @@ async fn play(publisher: &Publisher, speed: f64, roles: &str) -> anyhow::Result<
         reason: GapReason::PacketLoss.into(),
     };
     due.push((GAP_MS.1 + DELAY_MS, Event::Gap(gap)));
-    let ended_unix_ms = anchor + (END_MS as f64 / speed) as i64;
+    let ended_unix_ms = anchor + END_MS as i64;
     due.push((END_MS, Event::CallEnded(CallEnded { call_id, ended_unix_ms })));
     due.sort_by_key(|(ms, _)| *ms);
     for (ms, event) in due {

@@ -83,5 +83,5 @@ export class CallList {
 
 export function callTitle(call) {
   const started = new Date(call.started_unix_ms);
-  return `Call at ${started.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+  return `Call at ${started.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" })}`;
 }

@@ -25,8 +25,10 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay can caption it; the last delay, and when it was measured.
+// The call on the screen; whether the relay does not know it; whether it can be captioned; whether it is over; the last
+// delay, and when it was measured; whether the relay has ever sent its list.
 let chosen = null;
+let missing = false;
 let available = true;
 let ended = false;
 let lag = null;
@@ -55,9 +57,14 @@ function message(message) {
       // The relay has lost what we have seen, and starts again.
       if (message.as_of_seq < transcript.lastSeq) restart();
       transcript.replayUpTo(message.as_of_seq);
+      missing = false;
+      reveal();
       break;
     case "error":
-      if (message.code === "unknown_call" && message.call_id === chosen) unknown();
+      if (message.code === "unknown_call" && message.call_id === chosen) {
+        missing = true;
+        reveal();
+      }
       break;
     case "heartbeat":
       break;
@@ -92,17 +99,31 @@ function choose() {
     chosen = next;
     restart();
     if (chosen) subscribe();
+  } else if (missing && calls.get(chosen)) {
+    // It has begun since it was asked for.
+    subscribe();
   }
   calls.choose(chosen);
-  element("call").hidden = !chosen;
-  element("empty").hidden = Boolean(chosen);
-  if (!chosen && listed) {
+  reveal();
+}
+
+// Shows the chosen call, or says why there is none to show.
+function reveal() {
+  const shown = Boolean(chosen) && !missing;
+  element("call").hidden = !shown;
+  element("empty").hidden = shown;
+  if (shown || !listed) return;
+  if (missing) {
+    show("empty-title", "This call is not here");
+    show("empty-text", "The relay knows no call of this name. Choose another one, or wait until it begins.");
+  } else {
     show("empty-title", "No call right now");
     show("empty-text", "Captions appear here by themselves as soon as a supervised call begins.");
   }
 }
 
 function restart() {
+  missing = false;
   available = true;
   ended = false;
   lag = null;
@@ -126,13 +147,6 @@ function describe() {
     document.title = "Sidetone live captions";
   }
   tick();
-}
-
-function unknown() {
-  element("call").hidden = true;
-  element("empty").hidden = false;
-  show("empty-title", "This call is not here");
-  show("empty-text", "The address names a call that this relay does not know. Choose another one, or wait for the next.");
 }
 
 function state(state) {

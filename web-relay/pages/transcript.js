@@ -5,10 +5,10 @@ import { clock, seconds, speakerNames } from "./format.js";
 import { Follow } from "./follow.js";
 
 const GAP_REASONS = {
-  packet_loss: "the line lost it",
+  packet_loss: "lost on the line",
   transcriber_unavailable: "no transcriber was there",
   overload: "the transcriber was too busy",
-  recogniser_failed: "it could not be transcribed",
+  recogniser_failed: "could not be transcribed",
 };
 
 const WITHDRAW_MS = 300;
