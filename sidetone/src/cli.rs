@@ -45,6 +45,9 @@ enum Command {
         /// transcriber::config::Settings as JSON
         #[arg(long)]
         settings: String,
+        /// As detailed as the parent's log
+        #[arg(long)]
+        log: String,
     },
 }
 
@@ -78,8 +81,8 @@ impl Cli {
                     .block_on(command.run())
                     .map_err(|error| Failure { code: error.exit_code(), error: error.into() })?;
             }
-            Command::Transcriber { settings } => {
-                log("info");
+            Command::Transcriber { settings, log: level } => {
+                log(&level);
                 transcriber_process::run(&settings)?;
             }
         }
@@ -130,6 +133,8 @@ fn install_crypto() {
 
 /// Logs go to stderr; `RUST_LOG` overrides the level.
 fn log(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // whisper.cpp tells a page about every model that it loads.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},whisper_rs=warn")));
     tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).init();
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 use tokio::process::{Child, Command};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 use transcriber::config::{Config, Settings};
 
@@ -124,7 +125,7 @@ fn spawn(listener: &TcpListener, settings: &str) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let socket = listener.try_clone().context("cannot hand down the transcriber's socket")?;
     Command::new(&program)
-        .args([COMMAND, "--settings", settings])
+        .args([COMMAND, "--settings", settings, "--log", &LevelFilter::current().to_string()])
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::null())
         .kill_on_drop(true)

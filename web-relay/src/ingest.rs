@@ -62,7 +62,7 @@ impl CaptionIngest for Ingest {
                 () = answers.closed() => None,
             };
             if let Some(refusal) = refusal {
-                warn!(peer = ?peer, reason = refusal.message(), "publisher's stream ends");
+                info!(peer = ?peer, reason = refusal.message(), "publisher's stream ends");
                 let _ = answers.send(Answer::Refusal(refusal)).await;
             }
         });
