@@ -182,8 +182,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a TOML file.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let file: ConfigFile =
-            toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let file: ConfigFile = toml::from_str(text).map_err(|error| syntax(text, &error))?;
         Self::check(file)
     }
 
@@ -308,6 +307,13 @@ impl Default for SipSection {
             max_calls: 100,
         }
     }
+}
+
+/// Without the offending line, which may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+    ConfigError::Syntax(format!("line {line}: {}", error.message()))
 }
 
 fn production_server() -> String {

@@ -79,3 +79,9 @@ fn networks_contain_their_addresses() {
         );
     }
 }
+
+#[test]
+fn a_syntax_error_does_not_quote_the_secret() {
+    let message = error("client_secret = \"hush\"", "client_secret = \"hush");
+    assert!(message.contains("line 4") && !message.contains("hush"), "{message}");
+}

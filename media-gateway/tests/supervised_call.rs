@@ -12,12 +12,10 @@ use sidetone_proto::v1::audio_ingest_server::{AudioIngest, AudioIngestServer};
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::caption_ingest_server::{CaptionIngest, CaptionIngestServer};
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::v1::{
-    AudioAck, PartyAudio, PartyStart, PublishAck, PublishRequest, Role,
-};
+use sidetone_proto::v1::{AudioAck, PartyAudio, PartyStart, PublishAck, PublishRequest, Role};
 use simulator::{Account, Audio, CallPlan, Codec, Shape, Simulator, SimulatorConfig};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
@@ -44,6 +42,8 @@ struct Heard {
 #[derive(Clone, Default)]
 struct Downstream {
     parties: Arc<Mutex<BTreeMap<String, Heard>>>,
+    /// How many parties have been heard of.
+    started: Arc<watch::Sender<usize>>,
     events: Arc<Mutex<Vec<Event>>>,
     ended: Arc<tokio::sync::Notify>,
 }
@@ -58,7 +58,7 @@ impl AudioIngest for Downstream {
     ) -> Result<Response<Acks<AudioAck>>, Status> {
         let mut messages = request.into_inner();
         let (acks, stream) = mpsc::channel(4);
-        let parties = self.parties.clone();
+        let (parties, started) = (self.parties.clone(), self.started.clone());
         tokio::spawn(async move {
             let mut id = String::new();
             while let Some(Ok(PartyAudio { message: Some(message) })) = messages.next().await {
@@ -70,11 +70,17 @@ impl AudioIngest for Downstream {
                     }
                     let heard = parties.entry(id.clone()).or_default();
                     match message {
-                        Message::Start(start) => heard.start = start,
+                        Message::Start(start) => {
+                            heard.start = start;
+                            started.send_modify(|count| *count += 1);
+                        }
                         Message::Frame(frame) => {
                             heard.pcm.resize(frame.sample_position as usize, 0);
                             heard.pcm.extend(
-                                frame.pcm.chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])),
+                                frame
+                                    .pcm
+                                    .chunks_exact(2)
+                                    .map(|two| i16::from_le_bytes([two[0], two[1]])),
                             );
                         }
                         Message::Lost(_) => {}
@@ -173,7 +179,12 @@ impl Setup {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let account = Account::demo();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = SimulatorConfig { rest_listen: any, sip_listen: any, account: account.clone(), seed: 7 };
+        let config = SimulatorConfig {
+            rest_listen: any,
+            sip_listen: any,
+            account: account.clone(),
+            seed: 7,
+        };
         let simulator = Simulator::start(config).await.unwrap();
         let downstream = Downstream::default();
         let address = serve(downstream.clone()).await;
@@ -227,7 +238,8 @@ fn assert_voice(heard: &Heard, frequency: f64, rate: u32) {
     let seconds = heard.pcm.len() as f64 / f64::from(rate);
     assert!((1.8..3.5).contains(&seconds), "{seconds} s were heard");
     assert_eq!(heard.end, Some(heard.pcm.len() as u64));
-    let (right, wrong) = (share(heard, frequency), share(heard, CUSTOMER_HZ + AGENT_HZ - frequency));
+    let (right, wrong) =
+        (share(heard, frequency), share(heard, CUSTOMER_HZ + AGENT_HZ - frequency));
     assert!(right > 0.5 && wrong < 0.05, "{frequency} Hz: {right}, the other voice: {wrong}");
 }
 
@@ -283,12 +295,9 @@ async fn shutting_down_ends_the_legs_of_a_running_call() {
         agent: Audio::silence(Duration::from_secs(600)),
     };
     setup.simulator.place_call(plan).await.unwrap();
-    let both = async {
-        while setup.downstream.parties.lock().unwrap().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, both).await.expect("both parties are heard");
+    let mut started = setup.downstream.started.subscribe();
+    let both = started.wait_for(|count| *count == 2);
+    tokio::time::timeout(PATIENCE, both).await.expect("both parties are heard").unwrap();
     let Setup { simulator, gateway, downstream } = setup;
     gateway.shutdown().await;
     assert!(downstream.parties.lock().unwrap().values().all(|heard| heard.end.is_some()));
