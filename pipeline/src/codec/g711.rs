@@ -225,8 +225,8 @@ mod tests {
     fn encoding_picks_a_code_within_half_a_step() {
         for sample in i16::MIN..=i16::MAX {
             let magnitude = i32::from(sample).abs();
-            // A step is a sixteenth of its segment, and a segment starts at half its end.
-            let tolerance = (magnitude / 32).max(8) + 4;
+            // A step is a sixteenth of the value where its segment starts, mu-law's bias included.
+            let tolerance = ((magnitude + i32::from(MU_LAW_BIAS)) / 32).max(8) + 4;
             let mu = (i32::from(decode_mu_law(encode_mu_law(sample))) - i32::from(sample)).abs();
             let a = (i32::from(decode_a_law(encode_a_law(sample))) - i32::from(sample)).abs();
             assert!(mu <= tolerance, "mu-law {sample} is off by {mu}");

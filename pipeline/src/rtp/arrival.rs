@@ -21,12 +21,14 @@ impl ArrivalClock {
         Self { at, position, rate }
     }
 
-    /// Notes that audio starting at `position` arrived at `at`.
+    /// Notes that audio starting at `position` arrived at `at`, which may be before the last.
     pub(super) fn observe(&mut self, at: Instant, position: SamplePosition) {
-        let expected = self.position_at(at);
-        let lag = expected.since(position);
-        self.position = position.max(SamplePosition(expected.0 - lag / LAG_SHARE));
-        self.at = at;
+        let now = at.max(self.at);
+        let arrived = Self { at, position, ..*self }.position_at(now);
+        let expected = self.position_at(now);
+        let lag = expected.since(arrived);
+        self.position = arrived.max(SamplePosition(expected.0 - lag / LAG_SHARE));
+        self.at = now;
     }
 
     /// The position that a packet arriving at `now` would start at.
@@ -77,6 +79,10 @@ mod tests {
         // On time again.
         clock.observe(ms(100), SamplePosition(800));
         assert_eq!(clock.position_at(ms(100)), SamplePosition(800));
+        // Of two released together the later arrived first, and on time.
+        clock.observe(ms(200), SamplePosition(960));
+        clock.observe(ms(140), SamplePosition(1120));
+        assert_eq!(clock.position_at(ms(200)), SamplePosition(1600));
         // Every packet from now on takes a second longer: believed within a few seconds.
         for n in 0..500 {
             clock.observe(ms(1120 + 20 * n), SamplePosition(960 + 160 * n));

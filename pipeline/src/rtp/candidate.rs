@@ -1,6 +1,6 @@
 //! A source that may follow the present one, on probation until it has proved itself.
 
-use super::receiver::Arrived;
+use super::source::Arrived;
 use std::time::{Duration, Instant};
 
 /// A candidate is believed after this many packets in order ...

@@ -5,6 +5,7 @@ mod candidate;
 mod datagram;
 mod receiver;
 mod reorder;
+mod source;
 mod stats;
 mod timeline;
 

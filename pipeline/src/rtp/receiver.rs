@@ -3,12 +3,12 @@
 use super::arrival::ArrivalClock;
 use super::candidate::Candidate;
 use super::datagram::{Datagram, RtpRejected};
-use super::reorder::{Misplaced, ReorderBuffer};
+use super::reorder::Misplaced;
+use super::source::{Arrived, Source};
 use super::timeline::Timeline;
 use super::{PartyAudio, PayloadFormat, RtpStats};
 use crate::clock::SamplePosition;
 use crate::codec::{Codec, CodecError, Decoder};
-use bytes::Bytes;
 use std::time::{Duration, Instant};
 
 /// When no audio arrives for this long, the party's clock goes on without it.
@@ -67,38 +67,6 @@ pub struct RtpReceiver {
     stats: RtpStats,
 }
 
-/// The stream that is being heard.
-#[derive(Debug)]
-struct Source {
-    ssrc: u32,
-    reorder: ReorderBuffer<Arrived>,
-    /// The RTP timestamp that continues the audio without a pause ...
-    next_timestamp: u32,
-    /// ... and its place on the party's clock, in ticks of the RTP clock.
-    next_ticks: u64,
-    /// Packets missing since the last that was decoded.
-    missing: u64,
-    /// Samples in the last packet that was decoded; 0 before the first.
-    frame: u64,
-    /// When the last packet of any kind arrived.
-    heard_at: Instant,
-    /// When the last audio packet arrived.
-    audio_at: Instant,
-    /// When the packet that was played last arrived.
-    played_at: Instant,
-    /// Since when packets have come too late for the clock.
-    overlapped_since: Option<Instant>,
-}
-
-/// A packet and when it arrived.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Arrived {
-    at: Instant,
-    timestamp: u32,
-    /// `None` if the packet is not audio.
-    payload: Option<Bytes>,
-}
-
 impl RtpReceiver {
     /// A receiver that waits for its first packet.
     ///
@@ -140,27 +108,18 @@ impl RtpReceiver {
 
         match &mut self.source {
             None => self.start(ssrc, vec![(number, arrived)]),
-            Some(source) if source.ssrc == ssrc => {
-                let is_audio = arrived.payload.is_some();
-                match source.reorder.insert(now, number, arrived) {
-                    Ok(()) => {
-                        source.heard_at = now;
-                        if is_audio {
-                            source.audio_at = now;
-                        }
-                        self.candidate = None;
-                    }
-                    Err(Misplaced::Duplicate) => {
-                        self.stats.duplicates += 1;
-                        return Err(RtpRejected::Duplicate);
-                    }
-                    Err(Misplaced::Late) => {
-                        self.stats.late += 1;
-                        return Err(RtpRejected::Late);
-                    }
-                    Err(Misplaced::Stray(arrived)) => self.consider(now, ssrc, number, arrived),
+            Some(source) if source.ssrc == ssrc => match source.insert(number, arrived) {
+                Ok(()) => self.candidate = None,
+                Err(Misplaced::Duplicate) => {
+                    self.stats.duplicates += 1;
+                    return Err(RtpRejected::Duplicate);
                 }
-            }
+                Err(Misplaced::Late) => {
+                    self.stats.late += 1;
+                    return Err(RtpRejected::Late);
+                }
+                Err(Misplaced::Stray(arrived)) => self.consider(now, ssrc, number, arrived),
+            },
             Some(_) => self.consider(now, ssrc, number, arrived),
         }
         self.release(now);
@@ -235,32 +194,22 @@ impl RtpReceiver {
         let playable = |(_, packet): &(u16, Arrived)| {
             packet.payload.as_ref().is_some_and(|payload| self.decoder.duration(payload).is_ok())
         };
-        let Some(first) = packets.iter().position(playable) else { return };
+        let Some(first) = packets.iter().position(playable) else {
+            let refused = packets.iter().filter(|(_, packet)| packet.payload.is_some()).count();
+            self.stats.undecodable += refused as u64;
+            return;
+        };
         packets.drain(..first);
         if self.source.is_some() {
             self.release_all();
             self.decoder.reset();
             self.stats.source_changes += 1;
         }
-        let (first_number, Arrived { at, timestamp, .. }) = packets[0];
-        let mut source = Source {
-            ssrc,
-            reorder: ReorderBuffer::new(at, first_number),
-            next_timestamp: timestamp,
-            next_ticks: self.place(at).0 * self.ticks_per_sample,
-            missing: 0,
-            frame: 0,
-            heard_at: at,
-            audio_at: at,
-            played_at: at,
-            overlapped_since: None,
-        };
+        let (number, Arrived { at, timestamp, .. }) = packets[0];
+        let ticks = self.place(at).0 * self.ticks_per_sample;
+        let mut source = Source::new(ssrc, number, timestamp, at, ticks);
         for (number, packet) in packets {
-            source.heard_at = packet.at;
-            if packet.payload.is_some() {
-                source.audio_at = packet.at;
-            }
-            let placed = source.reorder.insert(packet.at, number, packet);
+            let placed = source.insert(number, packet);
             debug_assert!(placed.is_ok(), "packets in order are neither late nor strays");
         }
         self.source = Some(source);

@@ -3,6 +3,7 @@
 use crate::sender::{Listener, OPUS_16, OPUS_48, Sender};
 use audiopus::coder::Encoder;
 use audiopus::{Application, Bitrate, Channels, SampleRate};
+use pipeline::codec::{Codec, Decoder};
 use pipeline::rtp::{PartyAudio, PayloadFormat};
 use std::f64::consts::TAU;
 
@@ -107,22 +108,33 @@ fn both_clock_rates_decode_to_the_same_audio() {
 #[test]
 fn a_lost_frame_is_recovered_from_the_next_packet() {
     let voice = babble(300);
-    let lost = |number: usize| number >= 20 && number % 10 == 0;
-    let (recovered, with_fec) = likeness(&encode(&voice, true), lost);
-    let (concealed, without_fec) = likeness(&encode(&voice, false), lost);
+    let (repeating, plain) = (encode(&voice, true), encode(&voice, false));
+    // The encoder repeats only frames that it takes for active speech.
+    let victims: Vec<_> =
+        (20..290).step_by(10).map(|from| next_redundant(&repeating, from) - 1).collect();
+    let lost = |number: usize| victims.contains(&number);
+    let (recovered, with_fec) = likeness(&repeating, lost);
+    let (concealed, without_fec) = likeness(&plain, lost);
 
-    assert_eq!(with_fec.receiver.stats().recovered_samples, 28 * FRAME as u64);
-    assert_eq!(with_fec.receiver.stats().concealed_samples, 0);
-    assert_eq!(without_fec.receiver.stats().recovered_samples, 0);
-    assert_eq!(without_fec.receiver.stats().concealed_samples, 28 * FRAME as u64);
+    let missing = (0..300).filter(|&number| lost(number)).count() * FRAME;
+    let (with, without) = (with_fec.receiver.stats(), without_fec.receiver.stats());
+    assert_eq!((with.recovered_samples, with.concealed_samples), (missing as u64, 0));
+    assert_eq!((without.recovered_samples, without.concealed_samples), (0, missing as u64));
     assert!(recovered > 0.9, "recovered frames are like those sent by {recovered:.2}");
     assert!(recovered > concealed + 0.1, "recovered {recovered:.2}, concealed {concealed:.2}");
+}
+
+/// The first packet from `from` on that repeats the frame before it.
+fn next_redundant(packets: &[Vec<u8>], from: usize) -> usize {
+    let decoder = Decoder::new(Codec::Opus).unwrap();
+    (from..packets.len()).find(|&n| decoder.recoverable(&packets[n]) == FRAME as u64).unwrap()
 }
 
 #[test]
 fn a_longer_hole_is_concealed_up_to_its_last_frame() {
     let packets = encode(&babble(60), true);
-    let listener = send(OPUS_48, &packets, |number| (30..33).contains(&number));
+    let end = next_redundant(&packets, 30);
+    let listener = send(OPUS_48, &packets, |number| (end - 3..end).contains(&number));
     let stats = listener.receiver.stats();
     assert_eq!(stats.concealed_samples, 2 * FRAME as u64);
     assert_eq!(stats.recovered_samples, FRAME as u64);
@@ -132,7 +144,8 @@ fn a_longer_hole_is_concealed_up_to_its_last_frame() {
 #[test]
 fn what_lies_between_concealment_and_recovery_is_lost() {
     let packets = encode(&babble(60), true);
-    let listener = send(OPUS_48, &packets, |number| (30..40).contains(&number));
+    let end = next_redundant(&packets, 40);
+    let listener = send(OPUS_48, &packets, |number| (end - 10..end).contains(&number));
     let lost: Vec<_> = listener
         .heard
         .iter()
@@ -140,6 +153,37 @@ fn what_lies_between_concealment_and_recovery_is_lost() {
         .map(|audio| (audio.position().0, audio.samples()))
         .collect();
     // 200 ms are missing: 100 are concealed, the last 20 recovered.
-    assert_eq!(lost, [(35 * FRAME as u64, 4 * FRAME as u64)]);
+    assert_eq!(lost, [((end as u64 - 5) * FRAME as u64, 4 * FRAME as u64)]);
     assert_eq!(listener.receiver.position().0, 60 * FRAME as u64);
+}
+
+#[test]
+fn redundancy_is_announced_exactly_when_it_is_there() {
+    let packets = encode(&babble(120), true);
+    let (mut announced, mut silent) = (0, 0);
+    for n in 1..packets.len() {
+        // libopus falls back to concealment where a packet repeats nothing.
+        let mut libopus =
+            audiopus::coder::Decoder::new(SampleRate::Hz16000, Channels::Mono).unwrap();
+        let mut concealing = Decoder::new(Codec::Opus).unwrap();
+        let (mut pcm, mut redundant) = (vec![0; FRAME], vec![0; FRAME]);
+        for packet in &packets[..n - 1] {
+            let packet = audiopus::packet::Packet::try_from(packet).unwrap();
+            libopus.decode(Some(packet), (&mut pcm).try_into().unwrap(), false).unwrap();
+        }
+        for packet in &packets[..n - 1] {
+            concealing.decode(packet).unwrap();
+        }
+        let packet = audiopus::packet::Packet::try_from(&packets[n]).unwrap();
+        libopus.decode(Some(packet), (&mut redundant).try_into().unwrap(), true).unwrap();
+        let concealed = concealing.conceal(FRAME as u64);
+        if concealing.recoverable(&packets[n]) > 0 {
+            assert_ne!(redundant, concealed, "packet {n} repeats nothing");
+            announced += 1;
+        } else {
+            assert_eq!(redundant, concealed, "packet {n} repeats the frame before it");
+            silent += 1;
+        }
+    }
+    assert!(announced > 60 && silent > 0, "{announced} announced, {silent} not");
 }

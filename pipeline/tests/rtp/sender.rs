@@ -99,7 +99,8 @@ impl Listener {
         let now = self.at(ms);
         while let Some(due) = self.receiver.poll_timeout().filter(|&due| due <= now) {
             self.receiver.handle_timeout(due);
-            assert!(self.receiver.poll_timeout() > Some(due), "a timer that does not move");
+            let next = self.receiver.poll_timeout();
+            assert!(next.is_none_or(|next| next > due), "a timer that does not move");
             self.take();
         }
         self.ms = ms;
