@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use tonic::transport::Endpoint;
 
 /// The file as written. Turn it into a [`Config`] with [`Config::check`].
@@ -102,8 +103,7 @@ pub enum Transport {
 }
 
 /// A text that never shows up in logs.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// The checked configuration.
@@ -278,6 +278,22 @@ impl Secret {
     /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own error would quote a value of the wrong type.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Other(IgnoredAny),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Text(text) => Ok(Self(text)),
+            Written::Other(IgnoredAny) => Err(D::Error::custom("a secret must be in quotes")),
+        }
     }
 }
 

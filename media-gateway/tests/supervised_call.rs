@@ -305,6 +305,40 @@ async fn shutting_down_ends_the_legs_of_a_running_call() {
     simulator.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_answers_but_no_leg() {
+    let setup = Setup::start("tcp", "party").await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(setup.gateway.sip_address()).await.unwrap();
+    let request = |method: &str, extra: &str| {
+        format!(
+            "{method} sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;rport;branch=z9hG4bK{method}\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:x@y>\r\nCall-ID: c-{method}\r\nCSeq: 7 {method}\r\n\
+             Contact: <sip:a@b>\r\n{extra}Content-Length: 0\r\n\r\n"
+        )
+    };
+    socket.send(b"\xff\x00 not sip").await.unwrap();
+    for (request, status) in [
+        (request("OPTIONS", ""), "SIP/2.0 200"),
+        (request("INVITE", "Alert-Info: Auto Answer\r\n"), "SIP/2.0 403"),
+    ] {
+        socket.send(request.as_bytes()).await.unwrap();
+        let mut buffer = [0; 2048];
+        let answer = loop {
+            let len =
+                tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            if !text.starts_with("SIP/2.0 100") {
+                break text;
+            }
+        };
+        assert!(answer.starts_with(status), "{answer}");
+    }
+    assert_eq!(setup.gateway.refusals().get("403"), Some(&1));
+    assert_eq!(setup.gateway.refusals().get("NotSip"), Some(&1));
+    setup.stop().await;
+}
+
 #[tokio::test]
 async fn a_port_in_use_says_what_to_do() {
     let _ = rustls::crypto::ring::default_provider().install_default();
