@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use tonic::transport::Endpoint;
 
 /// The file as written. Turn it into a [`Config`] with [`Config::check`].
@@ -102,8 +103,7 @@ pub enum Transport {
 }
 
 /// A text that never shows up in logs.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// The checked configuration.
@@ -182,8 +182,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a TOML file.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let file: ConfigFile =
-            toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let file: ConfigFile = toml::from_str(text).map_err(|error| syntax(text, &error))?;
         Self::check(file)
     }
 
@@ -282,6 +281,22 @@ impl Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own error would quote a value of the wrong type.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Other(IgnoredAny),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Text(text) => Ok(Self(text)),
+            Written::Other(IgnoredAny) => Err(D::Error::custom("a secret must be in quotes")),
+        }
+    }
+}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
@@ -308,6 +323,13 @@ impl Default for SipSection {
             max_calls: 100,
         }
     }
+}
+
+/// Without the offending line, which may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+    ConfigError::Syntax(format!("line {line}: {}", error.message()))
 }
 
 fn production_server() -> String {

@@ -50,7 +50,7 @@ fn bad_values_name_their_key() {
         ("agents", "server = \"nowhere\"\nagents", "ringcentral.server"),
         ("agents", "colour = 1\nagents", "unknown field `colour`"),
         ("jwt", "jvt", "unknown field `jvt`"),
-        ("agents", "supervise = \"both\"\nagents", "supervise"),
+        ("agents", "supervise = \"both\"\nagents", "line 7: unknown variant `both`"),
     ] {
         let message = error(from, to);
         assert!(message.contains(key), "{to}: {message}");
@@ -78,4 +78,12 @@ fn networks_contain_their_addresses() {
             "{network} {address}"
         );
     }
+}
+
+#[test]
+fn a_syntax_error_does_not_quote_the_secret() {
+    let message = error("client_secret = \"hush\"", "client_secret = \"hush");
+    assert!(message.contains("line 4") && !message.contains("hush"), "{message}");
+    let message = error("\"hush\"", "31337");
+    assert!(message.contains("line 4") && !message.contains("31337"), "{message}");
 }

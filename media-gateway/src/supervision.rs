@@ -29,6 +29,8 @@ pub struct SuperviseRequest {
     pub call: CallId,
     /// Whom to listen to: one party, or the whole session.
     pub target: Target,
+    /// The agent's extension id.
+    pub agent: String,
     /// The live parties of the call with their roles, as the session says.
     pub parties: Vec<Party>,
 }
@@ -82,6 +84,8 @@ pub struct Match {
     pub by: MatchedBy,
     /// Who speaks on each m-line, in order.
     pub media: Vec<Party>,
+    /// The party id in the `i=` line of each m-line, in order.
+    ids: Vec<Option<String>>,
 }
 
 /// What to do with an INVITE.
@@ -117,6 +121,22 @@ struct Parked {
     leg: LegId,
     ids: InviteIds,
     expires: Instant,
+}
+
+impl Match {
+    /// The party ids of a leg with several m-lines, if nobody on it is known: worth asking RingCentral for each.
+    pub fn unresolved(&self) -> Option<Vec<String>> {
+        let unknown = self.media.len() > 1
+            && self.media.iter().all(|party| party.role == Role::Unknown)
+            && self.ids.iter().any(Option::is_some);
+        unknown.then(|| self.ids.iter().flatten().cloned().collect())
+    }
+
+    /// The same leg, with what is known of its parties meanwhile.
+    pub fn resolved(mut self, parties: &[Party]) -> Self {
+        self.media = identify(&self.request.call, &self.ids, parties);
+        self
+    }
 }
 
 impl Ids {
@@ -228,7 +248,7 @@ impl Supervision {
                 session_media(&request, own.as_deref().unwrap_or("supervisor"), &ids.media)
             }
         };
-        Some(Match { leg, request, by, media })
+        Some(Match { leg, request, by, media, ids: ids.media.clone() })
     }
 }
 
@@ -237,25 +257,31 @@ impl Supervision {
 /// If exactly one of two m-lines resolves, the other one is the other role. Ids that resolve nowhere are `unknown`:
 /// never guessed from the order of the lines.
 pub fn identify(call: &CallId, ids: &[Option<String>], parties: &[Party]) -> Vec<Party> {
-    let resolve = |id: &str| {
-        parties.iter().find(|party| normalise(party.id.as_str()) == normalise(id)).cloned()
-    };
-    let mut found: Vec<Option<Party>> =
-        ids.iter().map(|id| id.as_deref().and_then(resolve)).collect();
-    if let [one, other] = found.as_mut_slice() {
-        match (&one, &other) {
-            (Some(known), None) => *other = opposite(known, parties),
-            (None, Some(known)) => *one = opposite(known, parties),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
+    let mut found: Vec<Option<Party>> = Vec::new();
+    for id in ids.iter().map(Option::as_deref) {
+        let named = |party: &&Party| id.map(normalise) == Some(normalise(party.id.as_str()));
+        let party = parties.iter().find(named);
+        // Two lines that name one party: the second is not believed.
+        let is_new = party.is_some_and(|party| !found.iter().flatten().any(|it| it == party));
+        found.push(party.filter(|_| is_new).cloned());
     }
-    let unknown = |(index, (party, id)): (usize, (Option<Party>, &Option<String>))| {
-        party.unwrap_or_else(|| {
-            let id = id.clone().unwrap_or_else(|| format!("media-{index}"));
-            Party { call: call.clone(), id: PartyId::new(id), role: Role::Unknown }
-        })
+    let unresolved = |index: usize, role| {
+        let id = ids[index].as_deref().filter(|_| !repeats(ids, index));
+        let id = id.map_or_else(|| format!("media-{index}"), str::to_owned);
+        Party { call: call.clone(), id: PartyId::new(id), role }
     };
-    found.into_iter().zip(ids).enumerate().map(unknown).collect()
+    let other = |index, known: &Party| {
+        opposite(known, parties).unwrap_or_else(|| unresolved(index, other_role(known.role)))
+    };
+    match found.as_slice() {
+        [Some(known), None] => vec![known.clone(), other(1, known)],
+        [None, Some(known)] => vec![other(0, known), known.clone()],
+        _ => found
+            .into_iter()
+            .enumerate()
+            .map(|(index, party)| party.unwrap_or_else(|| unresolved(index, Role::Unknown)))
+            .collect(),
+    }
 }
 
 fn session_media(
@@ -268,6 +294,20 @@ fn session_media(
         return vec![Party { call: request.call.clone(), id, role: Role::Mixed }];
     }
     identify(&request.call, ids, &request.parties)
+}
+
+fn other_role(role: Role) -> Role {
+    match role {
+        Role::Agent => Role::Customer,
+        Role::Customer => Role::Agent,
+        Role::Mixed | Role::Unknown => Role::Unknown,
+    }
+}
+
+/// Whether an earlier line has the same id.
+fn repeats(ids: &[Option<String>], index: usize) -> bool {
+    let id = ids[index].as_deref().map(normalise);
+    ids[..index].iter().any(|earlier| earlier.as_deref().map(normalise) == id)
 }
 
 /// The one live party that is not this one and has the other role.

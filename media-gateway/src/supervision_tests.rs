@@ -9,7 +9,7 @@ fn parties() -> Vec<Party> {
 }
 
 fn request(target: Target) -> SuperviseRequest {
-    SuperviseRequest { call: CallId::new("s-1"), target, parties: parties() }
+    SuperviseRequest { call: CallId::new("s-1"), target, agent: "622".into(), parties: parties() }
 }
 
 fn agent() -> SuperviseRequest {
@@ -144,11 +144,12 @@ fn a_session_leg_with_one_line_is_mixed() {
 fn two_lines_are_told_apart_by_their_ids_only() {
     let customer = || party("p-1-1", Role::Customer);
     let agent = || party("p-1-2", Role::Agent);
-    let table: [(&[Option<&str>], Vec<Party>); 6] = [
+    let table: [(&[Option<&str>], Vec<Party>); 7] = [
         (&[Some("1-1"), Some("1-2")], vec![customer(), agent()]),
         (&[Some("p-1-2"), Some("1-1")], vec![agent(), customer()]),
         (&[Some("1-2"), Some("1-8")], vec![agent(), customer()]),
         (&[None, Some("1-2")], vec![customer(), agent()]),
+        (&[Some("1-2"), Some("p-1-2")], vec![agent(), customer()]),
         (
             &[Some("1-7"), Some("1-8")],
             vec![party("1-7", Role::Unknown), party("1-8", Role::Unknown)],
@@ -164,4 +165,18 @@ fn two_lines_are_told_apart_by_their_ids_only() {
             matched(supervision.invited(now, LegId(0), invite(Some("party-id=1-3"), None, media)));
         assert_eq!(found.media, expected, "{media:?}");
     }
+}
+
+#[test]
+fn unknown_lines_are_known_once_ringcentral_names_one_of_them() {
+    let now = Instant::now();
+    let mut supervision = Supervision::default();
+    let id = supervision.request(now, request(Target::Session));
+    supervision.accepted(now, id, "p-1-3");
+    let ids = invite(Some("party-id=1-3"), None, &[Some("1-7"), Some("1-8")]);
+    let found = matched(supervision.invited(now, LegId(0), ids));
+    assert_eq!(found.unresolved(), Some(vec!["1-7".to_owned(), "1-8".to_owned()]));
+    let resolved = found.resolved(&[party("p-1-8", Role::Agent)]);
+    assert_eq!(resolved.media, [party("1-7", Role::Customer), party("p-1-8", Role::Agent)]);
+    assert_eq!(resolved.unresolved(), None);
 }

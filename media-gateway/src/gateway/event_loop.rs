@@ -9,22 +9,22 @@ use bytes::Bytes;
 use caption_publisher::Publisher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sidetone_proto::Party;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::device::device;
 use super::flows::{Connected, Flows, connect};
-use super::legs::{Legs, Unacceptable, acceptable_lines};
+use super::invites::Waiting;
+use super::legs::Legs;
 use super::{Refusals, watcher};
-use crate::config::{Config, Transport};
-use crate::ringcentral::{Client, Error};
-use crate::sdp::Description;
-use crate::sip::{Account, Event, Flow, Invite, LegId, StreamId, UserAgent, UserAgentConfig};
-use crate::supervision::{
-    Ids, InviteIds, Match, RequestId, SuperviseRequest, Supervision, Verdict,
-};
+use crate::config::Config;
+use crate::ringcentral::Client;
+use crate::sip::{Event, Flow, LegId, StreamId, UserAgent, UserAgentConfig};
+use crate::supervision::{Match, RequestId, SuperviseRequest, Supervision};
 
 /// Inputs waiting for the loop. When full, sockets are not read, and the kernel drops datagrams: SIP repeats them.
 const INPUT_CAPACITY: usize = 1024;
@@ -35,8 +35,9 @@ const LEGS_PER_CALL: usize = 3;
 /// How long the other sides get to take note of our leaving.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Between two attempts at whatever must work in the end: doubled from the first to the last.
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Everything that the loop reacts to, besides time.
 #[derive(Debug)]
@@ -67,6 +68,11 @@ pub(super) enum Input {
     SuperviseRefused {
         id: RequestId,
     },
+    /// What RingCentral knows of the parties that a leg names.
+    Looked {
+        matched: Match,
+        parties: Vec<Party>,
+    },
     Reregister,
 }
 
@@ -90,7 +96,7 @@ pub(super) async fn run(
     let publisher = Publisher::start(config.relay.clone());
     let watching = tokio::spawn(watcher::run(
         config.clone(),
-        client,
+        client.clone(),
         input_sender.clone(),
         is_registered,
         shutdown.clone(),
@@ -112,6 +118,7 @@ pub(super) async fn run(
         },
         registered,
         config,
+        client,
         refusals,
         input_sender,
     };
@@ -119,23 +126,19 @@ pub(super) async fn run(
     let _ = watching.await;
 }
 
-struct EventLoop {
-    config: Arc<Config>,
-    user_agent: UserAgent,
-    supervision: Supervision,
-    flows: Flows,
-    legs: Legs,
+pub(super) struct EventLoop {
+    pub(super) config: Arc<Config>,
+    pub(super) client: Arc<Client>,
+    pub(super) user_agent: UserAgent,
+    pub(super) supervision: Supervision,
+    pub(super) flows: Flows,
+    pub(super) legs: Legs,
     /// Legs that are parked: their offers, and where they came from.
-    waiting: HashMap<LegId, Waiting>,
+    pub(super) waiting: HashMap<LegId, Waiting>,
     registrar: Registrar,
     registered: watch::Sender<bool>,
-    refusals: Refusals,
-    input_sender: mpsc::Sender<Input>,
-}
-
-struct Waiting {
-    offer: Option<Description>,
-    flow: Flow,
+    pub(super) refusals: Refusals,
+    pub(super) input_sender: mpsc::Sender<Input>,
 }
 
 struct Registrar {
@@ -180,10 +183,11 @@ impl EventLoop {
             }
             Input::SuperviseAccepted { id, supervisor } => {
                 if let Some(matched) = self.supervision.accepted(now, id, &supervisor) {
-                    self.answer(matched).await;
+                    self.matched(matched).await;
                 }
             }
             Input::SuperviseRefused { id } => self.supervision.refused(id),
+            Input::Looked { matched, parties } => self.answer(matched.resolved(&parties)).await,
             Input::Reregister => self.reconnect(Duration::ZERO),
         }
     }
@@ -249,85 +253,16 @@ impl EventLoop {
         }
     }
 
-    async fn invited(&mut self, invite: Invite) {
-        let leg = invite.leg;
-        if !invite.on_registered_flow && !self.is_allowed(invite.flow) {
-            self.reject(leg, forbidden(invite.flow));
-            return;
-        }
-        let ids = match read_invite(&invite) {
-            Ok((ids, offer)) => {
-                self.waiting.insert(leg, Waiting { offer, flow: invite.flow });
-                ids
-            }
-            Err(unacceptable) => {
-                self.reject(leg, unacceptable);
-                return;
-            }
-        };
-        let now = Instant::now().into_std();
-        match self.supervision.invited(now, leg, ids) {
-            Verdict::Matched(matched) => self.answer(matched).await,
-            Verdict::Parked => debug!(%leg, "invite matches no supervise request yet"),
-            Verdict::Unwanted => self.leave_alone(leg),
-        }
-    }
-
-    async fn answer(&mut self, matched: Match) {
-        let leg = matched.leg;
-        let Some(Waiting { offer, flow }) = self.waiting.remove(&leg) else { return };
-        let signalling = self.flows.local_of(flow);
-        let remote =
-            offer.iter().flat_map(|offer| &offer.media).find(|media| media.unfit.is_none());
-        let local = match remote {
-            Some(media) if !media.remote.ip().is_unspecified() => {
-                self.flows.local_towards(media.remote.ip()).ip()
-            }
-            Some(_) | None => signalling.ip(),
-        };
-        match self.legs.answer(matched, offer.as_ref(), local).await {
-            Ok(sdp) => self.send_answer(leg, Some(signalling), &sdp),
-            Err(unacceptable) => self.reject(leg, unacceptable),
-        }
-    }
-
-    fn send_answer(&mut self, leg: LegId, local: Option<SocketAddr>, sdp: &str) {
-        let local = local.unwrap_or_else(|| self.local_of(leg));
-        self.user_agent.answer(Instant::now().into_std(), leg, local, sdp);
-    }
-
-    fn reject(&mut self, leg: LegId, unacceptable: Unacceptable) {
-        let Unacceptable { code, reason, detail } = unacceptable;
-        warn!(%leg, code, reason, detail, "invite refused");
-        self.refusals.count(format!("{code}"));
-        self.user_agent.reject(Instant::now().into_std(), leg, code, reason);
-    }
-
-    /// An ordinary call to the supervisor's number: not ours to answer.
-    fn leave_alone(&mut self, leg: LegId) {
-        self.waiting.remove(&leg);
-        let detail = "no supervise request asked for it".to_owned();
-        self.reject(leg, Unacceptable { code: 480, reason: "Temporarily Unavailable", detail });
-    }
-
     fn hang_up(&mut self, leg: LegId) {
         let local = self.local_of(leg);
         self.user_agent.hang_up(Instant::now().into_std(), leg, local);
         self.legs.end(leg);
     }
 
-    fn local_of(&self, leg: LegId) -> SocketAddr {
+    pub(super) fn local_of(&self, leg: LegId) -> SocketAddr {
         self.user_agent
             .flow_of(leg)
             .map_or_else(|| self.flows.listening(), |flow| self.flows.local_of(flow))
-    }
-
-    fn is_allowed(&self, flow: Flow) -> bool {
-        match flow {
-            Flow::Udp(peer) => self.flows.is_allowed(peer.ip()),
-            // A connection is either one of ours to the registrar, or was let in by its address.
-            Flow::Stream(_) => true,
-        }
     }
 
     fn stream_closed(&mut self, stream: StreamId) {
@@ -439,28 +374,6 @@ impl EventLoop {
     }
 }
 
-/// What an INVITE is about.
-fn read_invite(invite: &Invite) -> Result<(InviteIds, Option<Description>), Unacceptable> {
-    let offer = invite.offer.as_deref().map(Description::parse).transpose()?;
-    let media = match &offer {
-        Some(offer) => {
-            acceptable_lines(offer)?.into_iter().map(|media| media.party_id.clone()).collect()
-        }
-        None => vec![None],
-    };
-    let ids = InviteIds {
-        supervisor: invite.api_ids.as_deref().map(Ids::parse),
-        monitored: invite.monitoring_ids.as_deref().map(Ids::parse),
-        media,
-    };
-    Ok((ids, offer))
-}
-
-fn forbidden(flow: Flow) -> Unacceptable {
-    let detail = format!("{flow} is neither the registered flow nor in allowed_sources");
-    Unacceptable { code: 403, reason: "Forbidden", detail }
-}
-
 async fn expired(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -478,61 +391,4 @@ fn transcriber(config: &Config) -> tonic::transport::Channel {
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
         .connect_lazy()
-}
-
-/// The device's credentials and its proxy: as configured, else as RingCentral says. Tries until it has them.
-async fn device(config: &Config, client: &Client) -> (Account, String) {
-    let configured = config.account.as_ref().map(|account| Account {
-        domain: without_port(&account.domain),
-        user_name: account.user_name.clone(),
-        authorization_id: account.authorization_id.clone(),
-        password: account.password.expose().to_owned(),
-    });
-    if let (Some(account), Some(proxy)) = (&configured, &config.outbound_proxy) {
-        return (account.clone(), proxy.clone());
-    }
-    let mut retry = FIRST_RETRY;
-    loop {
-        let wait = match client.sip_info(&config.supervisor_device_id).await {
-            Ok(info) => {
-                let listed = info.outbound_proxies.iter().map(|proxy| proxy.proxy.clone());
-                let proxy = config
-                    .outbound_proxy
-                    .clone()
-                    .or_else(|| listed.into_iter().find(|it| !it.is_empty()));
-                if let Some(proxy) = proxy {
-                    let account = configured.unwrap_or_else(|| Account {
-                        domain: without_port(&info.domain),
-                        user_name: info.user_name,
-                        authorization_id: info.authorization_id,
-                        password: info.password,
-                    });
-                    return (account, proxy);
-                }
-                error!(
-                    "sip-info lists no proxy for {}; set [sip] outbound_proxy",
-                    transport(config)
-                );
-                LAST_RETRY
-            }
-            Err(Error::RateLimited { retry_after }) => retry_after,
-            Err(error) => {
-                error!(%error, retry_in = ?retry, "could not read the supervisor's device");
-                retry
-            }
-        };
-        sleep(wait).await;
-        retry = (retry * 2).min(LAST_RETRY);
-    }
-}
-
-fn without_port(domain: &str) -> String {
-    domain.split(':').next().unwrap_or_default().to_owned()
-}
-
-fn transport(config: &Config) -> &'static str {
-    match config.transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-    }
 }

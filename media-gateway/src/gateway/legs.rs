@@ -89,7 +89,7 @@ impl Legs {
         offer: Option<&Description>,
         local: IpAddr,
     ) -> Result<String, Unacceptable> {
-        let Match { leg, request, media: parties, by } = matched;
+        let Match { leg, request, media: parties, by, .. } = matched;
         let call = request.call;
         if !self.calls.contains_key(&call) && self.calls.len() >= self.max_calls {
             let detail = format!("{} calls are up already", self.calls.len());
@@ -124,6 +124,12 @@ impl Legs {
         let (port, party) = match leg.lines {
             Lines::Offered(port, party) => (port, party),
             Lines::Running(lines) => {
+                // The answer to our offer in a re-INVITE says where the other side is now.
+                let theirs = answer.and_then(|body| Description::parse(body).ok());
+                let theirs = theirs.iter().flat_map(|description| &description.media);
+                for (media, stream) in theirs.zip(lines.iter().flatten()) {
+                    stream.retarget(media.remote);
+                }
                 leg.lines = Lines::Running(lines);
                 self.legs.insert(id, leg);
                 return Ok(());

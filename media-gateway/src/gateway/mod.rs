@@ -4,8 +4,10 @@
 //! the legs. Beside it run a task per socket, one that looks for calls, one per m-line, one per uplink and one per call.
 
 mod call;
+mod device;
 mod event_loop;
 mod flows;
+mod invites;
 mod legs;
 mod watcher;
 

@@ -135,7 +135,12 @@ impl Attachment {
         };
         for target in targets {
             let call = CallId::new(self.session.as_str());
-            let request = SuperviseRequest { call, target, parties: parties.clone() };
+            let request = SuperviseRequest {
+                call,
+                target,
+                agent: self.agent.clone(),
+                parties: parties.clone(),
+            };
             match self.supervise(request).await {
                 Ok(()) | Err(Stopped::GivenUp) => {}
                 Err(Stopped::Gone) => return,

@@ -89,7 +89,7 @@ impl Leg {
             state: LegState::Proceeding,
             flow,
             call_id: invite.call_id()?.to_owned(),
-            remote_tag: invite.from_tag()?.to_owned(),
+            remote_tag: invite.tag_in_from()?.to_owned(),
             local: format!("{to};tag={tag}"),
             local_tag: tag,
             remote: invite.value("From")?.to_owned(),
@@ -110,8 +110,8 @@ impl Leg {
     /// Whether an in-dialog request belongs to this leg. The To tag is ours and random: it can't be guessed.
     pub(super) fn matches(&self, request: &Request) -> bool {
         request.call_id() == Some(self.call_id.as_str())
-            && request.to_tag() == Some(self.local_tag.as_str())
-            && request.from_tag() == Some(self.remote_tag.as_str())
+            && request.tag_in_to() == Some(self.local_tag.as_str())
+            && request.tag_in_from() == Some(self.remote_tag.as_str())
     }
 
     /// A target refresh (RFC 3261 section 12.2.2): the other side may have moved.

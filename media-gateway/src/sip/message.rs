@@ -84,12 +84,12 @@ pub trait HeaderValues {
     }
 
     /// The tag of From.
-    fn from_tag(&self) -> Option<&str> {
+    fn tag_in_from(&self) -> Option<&str> {
         self.value("From").and_then(|from| parameter(from, "tag"))
     }
 
     /// The tag of To: absent in requests that open a dialog.
-    fn to_tag(&self) -> Option<&str> {
+    fn tag_in_to(&self) -> Option<&str> {
         self.value("To").and_then(|to| parameter(to, "tag"))
     }
 
@@ -164,7 +164,7 @@ impl Request {
         if self.cseq().is_none_or(|(number, of)| number > i32::MAX as u32 || of != method) {
             return Some(Defect::Header("CSeq"));
         }
-        if self.from_tag().is_none() {
+        if self.tag_in_from().is_none() {
             return Some(Defect::Header("From"));
         }
         self.top_via().is_none().then_some(Defect::Header("Via"))
@@ -380,8 +380,8 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_header_not_of_its_uri() {
         let invite = parse(INVITE);
-        assert_eq!(invite.from_tag(), Some("yes"));
-        assert_eq!(invite.to_tag(), None);
+        assert_eq!(invite.tag_in_from(), Some("yes"));
+        assert_eq!(invite.tag_in_to(), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
         assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=TCP"));

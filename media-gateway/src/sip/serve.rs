@@ -29,7 +29,7 @@ impl UserAgent {
             self.refuse(now, flow, &key, &request, 400, &reason, Refusal::Malformed);
             return;
         }
-        let leg = request.to_tag().and_then(|_| self.leg_of(&request));
+        let leg = request.tag_in_to().and_then(|_| self.leg_of(&request));
         let method = match &request.method {
             Method::Known(method) => *method,
             Method::Extension(_) => {
@@ -41,12 +41,12 @@ impl UserAgent {
         use rsip::Method::*;
         match (method, leg) {
             (Cancel, _) => self.cancelled(now, flow, &key, &request),
-            (Ack | Invite | Update | Bye | Info, None) if request.to_tag().is_some() => {
+            (Ack | Invite | Update | Bye | Info, None) if request.tag_in_to().is_some() => {
                 self.unknown_dialog(now, flow, &key, &request)
             }
             (Invite, None) => self.invited(now, flow, key, request),
             (Bye | Update | Info, None) => self.unknown_dialog(now, flow, &key, &request),
-            (Notify | Message | Options, None) if request.to_tag().is_some() => {
+            (Notify | Message | Options, None) if request.tag_in_to().is_some() => {
                 self.unknown_dialog(now, flow, &key, &request)
             }
             (Invite | Update, Some(leg)) => self.reoffered(now, flow, key, request, leg),

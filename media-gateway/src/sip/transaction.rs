@@ -55,7 +55,7 @@ impl TransactionKey {
                 "{via} {} {} {}",
                 request.call_id().unwrap_or_default(),
                 request.cseq().map_or(0, |(number, _)| number),
-                request.from_tag().unwrap_or_default()
+                request.tag_in_from().unwrap_or_default()
             ),
         }
     }

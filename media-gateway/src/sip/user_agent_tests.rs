@@ -348,6 +348,7 @@ fn a_registrar_that_refuses_or_keeps_silent_is_a_failure() {
     let mut harness = Harness::new();
     let flow = Flow::Udp(address(PEER));
     harness.user_agent.register(harness.now, flow, address(LOCAL));
+    harness.sent();
     let sent = harness.pass(Duration::from_secs(11));
     let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
     assert_eq!(times, [500, 1500, 3500, 7500]);

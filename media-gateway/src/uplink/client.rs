@@ -36,6 +36,7 @@ const LAST_RETRY: Duration = Duration::from_secs(3);
 pub struct Uplink {
     party: Party,
     rate: u32,
+    feed: Feed,
     state: watch::Receiver<UplinkState>,
     task: JoinHandle<Outcome>,
 }
@@ -71,9 +72,9 @@ impl Uplink {
         let (report, state) = watch::channel(UplinkState::Idle);
         let span = tracing::info_span!("uplink", call = %party.call, party = %party.id, role = %party.role);
         let label = PartyLabel::from(&party);
-        let stream = Stream { transcriber, label, rate, feed, report };
+        let stream = Stream { transcriber, label, rate, feed: feed.clone(), report };
         let task = tokio::spawn(stream.run().instrument(span));
-        Self { party, rate, state, task }
+        Self { party, rate, feed, state, task }
     }
 
     /// Whose audio it is.
@@ -93,7 +94,7 @@ impl Uplink {
 
     /// Waits for the end: at most a minute after the feed has finished.
     pub async fn finished(&mut self) -> Outcome {
-        (&mut self.task).await.unwrap_or(Outcome::Delivered)
+        (&mut self.task).await.unwrap_or_else(|_| unacknowledged(&self.feed))
     }
 }
 
@@ -124,10 +125,6 @@ impl Stream {
                 }
                 Err(status) => status,
             };
-            if broken.code() == Code::InvalidArgument {
-                error!(reason = broken.message(), "the transcriber refuses this party's audio");
-                return self.unacknowledged();
-            }
             self.report.send_if_modified(|state| match state {
                 UplinkState::Lost(_) => false,
                 UplinkState::Idle | UplinkState::Connected => {
@@ -135,12 +132,16 @@ impl Stream {
                     true
                 }
             });
+            if broken.code() == Code::InvalidArgument {
+                error!(reason = broken.message(), "the transcriber refuses this party's audio");
+                return unacknowledged(&self.feed);
+            }
             if self.feed.is_finished() {
                 deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 warn!("gave up waiting for the last acknowledgements");
-                return self.unacknowledged();
+                return unacknowledged(&self.feed);
             }
             let wait = retry.mul_f64(rand::rng().random_range(0.5..1.0));
             warn!(reason = broken.message(), retry_in = ?wait, "no stream to the transcriber");
@@ -218,11 +219,11 @@ impl Stream {
             }
         }
     }
+}
 
-    fn unacknowledged(&self) -> Outcome {
-        let ((from, _), to) = (self.feed.resume_from(), self.feed.end());
-        if from < to { Outcome::Unacknowledged { from, to } } else { Outcome::Delivered }
-    }
+fn unacknowledged(feed: &Feed) -> Outcome {
+    let ((from, _), to) = (feed.resume_from(), feed.end());
+    if from < to { Outcome::Unacknowledged { from, to } } else { Outcome::Delivered }
 }
 
 fn message(chunk: Chunk) -> Message {

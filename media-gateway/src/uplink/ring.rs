@@ -67,7 +67,7 @@ impl Chunk {
     }
 
     /// What of it lies at or after a position before its end.
-    fn from(&self, start: SamplePosition) -> Self {
+    fn starting_at(&self, start: SamplePosition) -> Self {
         let skipped = start.since(self.position());
         match self {
             Chunk::Frame { position, pcm } => {
@@ -150,7 +150,7 @@ impl AudioRing {
             return Some(Chunk::Lost { position, samples, reason });
         }
         let next = self.chunks.partition_point(|chunk| chunk.end() <= sent);
-        self.chunks.get(next).map(|chunk| chunk.from(sent))
+        self.chunks.get(next).map(|chunk| chunk.starting_at(sent))
     }
 
     /// The transcriber has everything up to a position; what lies before is forgotten.

@@ -1,0 +1,355 @@
+//! Whole calls: the simulated cloud on one side, a listening transcriber and relay on the other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use media_gateway::Gateway;
+use media_gateway::config::Config;
+use sidetone_proto::v1::audio_ingest_server::{AudioIngest, AudioIngestServer};
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::caption_ingest_server::{CaptionIngest, CaptionIngestServer};
+use sidetone_proto::v1::party_audio::Message;
+use sidetone_proto::v1::{AudioAck, PartyAudio, PartyStart, PublishAck, PublishRequest, Role};
+use simulator::{Account, Audio, CallPlan, Codec, Shape, Simulator, SimulatorConfig};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+const AGENT: &str = "62226587016";
+const CUSTOMER_HZ: f64 = 440.0;
+const AGENT_HZ: f64 = 1100.0;
+
+/// Nothing here takes longer, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Acks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What one party sent.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    start: PartyStart,
+    pcm: Vec<i16>,
+    end: Option<u64>,
+}
+
+/// A transcriber and a relay in one.
+#[derive(Clone, Default)]
+struct Downstream {
+    parties: Arc<Mutex<BTreeMap<String, Heard>>>,
+    /// How many parties have been heard of.
+    started: Arc<watch::Sender<usize>>,
+    events: Arc<Mutex<Vec<Event>>>,
+    ended: Arc<tokio::sync::Notify>,
+}
+
+#[tonic::async_trait]
+impl AudioIngest for Downstream {
+    type StreamPartyStream = Acks<AudioAck>;
+
+    async fn stream_party(
+        &self,
+        request: Request<Streaming<PartyAudio>>,
+    ) -> Result<Response<Acks<AudioAck>>, Status> {
+        let mut messages = request.into_inner();
+        let (acks, stream) = mpsc::channel(4);
+        let (parties, started) = (self.parties.clone(), self.started.clone());
+        tokio::spawn(async move {
+            let mut id = String::new();
+            while let Some(Ok(PartyAudio { message: Some(message) })) = messages.next().await {
+                let mut end = None;
+                {
+                    let mut parties = parties.lock().unwrap();
+                    if let Message::Start(start) = &message {
+                        id = start.party.clone().unwrap().party_id;
+                    }
+                    let heard = parties.entry(id.clone()).or_default();
+                    match message {
+                        Message::Start(start) => {
+                            heard.start = start;
+                            started.send_modify(|count| *count += 1);
+                        }
+                        Message::Frame(frame) => {
+                            heard.pcm.resize(frame.sample_position as usize, 0);
+                            heard.pcm.extend(
+                                frame
+                                    .pcm
+                                    .chunks_exact(2)
+                                    .map(|two| i16::from_le_bytes([two[0], two[1]])),
+                            );
+                        }
+                        Message::Lost(_) => {}
+                        Message::End(it) => {
+                            heard.end = Some(it.sample_position);
+                            end = Some(it.sample_position);
+                        }
+                    }
+                }
+                if let Some(sample_position) = end {
+                    let _ = acks.send(Ok(AudioAck { sample_position, next_segment: 0 })).await;
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[tonic::async_trait]
+impl CaptionIngest for Downstream {
+    type PublishStream = Acks<PublishAck>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<PublishRequest>>,
+    ) -> Result<Response<Acks<PublishAck>>, Status> {
+        let mut requests = request.into_inner();
+        let (acks, stream) = mpsc::channel(16);
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(request)) = requests.next().await {
+                let event = request.event.and_then(|event| event.event).unwrap();
+                let is_end = matches!(event, Event::CallEnded(_));
+                this.events.lock().unwrap().push(event);
+                let _ = acks.send(Ok(PublishAck { publish_id: request.publish_id })).await;
+                if is_end {
+                    this.ended.notify_one();
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+async fn serve(downstream: Downstream) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder()
+        .add_service(AudioIngestServer::new(downstream.clone()))
+        .add_service(CaptionIngestServer::new(downstream))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    address
+}
+
+/// A 16-bit mono WAV file of 2 s of a tone at 16 kHz.
+fn tone(frequency: f64) -> Audio {
+    let samples: Vec<u8> = (0..32_000)
+        .map(|at| (f64::from(at) * frequency * std::f64::consts::TAU / 16_000.0).sin() * 8000.0)
+        .flat_map(|sample| (sample as i16).to_le_bytes())
+        .collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + samples.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend(32_000u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend((samples.len() as u32).to_le_bytes());
+    wav.extend(samples);
+    Audio::from_wav_bytes(&wav).unwrap()
+}
+
+/// The share of a recording's energy at a frequency (Goertzel), roughly 0 to 1.
+fn share(heard: &Heard, frequency: f64) -> f64 {
+    let rate = f64::from(heard.start.sample_rate);
+    let (mut cosine, mut sine, mut energy) = (0.0, 0.0, 0.0);
+    for (at, sample) in heard.pcm.iter().enumerate() {
+        let angle = at as f64 * frequency * std::f64::consts::TAU / rate;
+        let sample = f64::from(*sample);
+        cosine += sample * angle.cos();
+        sine += sample * angle.sin();
+        energy += sample * sample;
+    }
+    2.0 * (cosine * cosine + sine * sine) / (energy * heard.pcm.len() as f64).max(1.0)
+}
+
+struct Setup {
+    simulator: Simulator,
+    gateway: Gateway,
+    downstream: Downstream,
+}
+
+impl Setup {
+    async fn start(transport: &str, supervise: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let account = Account::demo();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = SimulatorConfig {
+            rest_listen: any,
+            sip_listen: any,
+            account: account.clone(),
+            seed: 7,
+        };
+        let simulator = Simulator::start(config).await.unwrap();
+        let downstream = Downstream::default();
+        let address = serve(downstream.clone()).await;
+        let config = Config::from_toml(&format!(
+            "[ringcentral]\nserver = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\njwt = \"{}\"\n\
+             supervisor_device_id = \"{}\"\nagents = [\"{AGENT}\"]\nsupervise = \"{supervise}\"\n\
+             poll_interval_ms = 200\n[sip]\nlisten = \"127.0.0.1:0\"\ntransport = \"{transport}\"\n\
+             [uplink]\ntranscriber = \"http://{address}\"\nrelay = \"http://{address}\"\n",
+            simulator.rest_url(),
+            account.client_id,
+            account.client_secret,
+            account.jwt,
+            account.supervisor_device_id,
+        ))
+        .unwrap();
+        let gateway = Gateway::start(config).await.unwrap();
+        tokio::time::timeout(PATIENCE, simulator.registered()).await.expect("registered");
+        Self { simulator, gateway, downstream }
+    }
+
+    /// Plays one call to its end. Gives what each role sent, and the events.
+    async fn play(&self, shape: Shape, codec: Codec) -> (BTreeMap<i32, Heard>, Vec<Event>) {
+        let plan = CallPlan {
+            agent_extension_id: AGENT.to_owned(),
+            shape,
+            codec,
+            loss_percent: 0.0,
+            customer: tone(CUSTOMER_HZ),
+            agent: tone(AGENT_HZ),
+        };
+        let call = self.simulator.place_call(plan).await.unwrap();
+        tokio::time::timeout(PATIENCE, call.finished()).await.expect("the call finishes");
+        tokio::time::timeout(PATIENCE, self.downstream.ended.notified()).await.expect("call ended");
+        let parties = std::mem::take(&mut *self.downstream.parties.lock().unwrap());
+        let events = std::mem::take(&mut *self.downstream.events.lock().unwrap());
+        for heard in parties.values() {
+            assert_eq!(heard.start.party.as_ref().unwrap().call_id, call.telephony_session_id());
+        }
+        let role = |heard: &Heard| heard.start.party.as_ref().unwrap().role;
+        (parties.into_values().map(|heard| (role(&heard), heard)).collect(), events)
+    }
+
+    async fn stop(self) {
+        self.gateway.shutdown().await;
+        self.simulator.shutdown().await;
+    }
+}
+
+fn assert_voice(heard: &Heard, frequency: f64, rate: u32) {
+    assert_eq!(heard.start.sample_rate, rate);
+    let seconds = heard.pcm.len() as f64 / f64::from(rate);
+    assert!((1.8..3.5).contains(&seconds), "{seconds} s were heard");
+    assert_eq!(heard.end, Some(heard.pcm.len() as u64));
+    let (right, wrong) =
+        (share(heard, frequency), share(heard, CUSTOMER_HZ + AGENT_HZ - frequency));
+    assert!(right > 0.5 && wrong < 0.05, "{frequency} Hz: {right}, the other voice: {wrong}");
+}
+
+fn assert_life(events: &[Event], parties: usize) {
+    match events {
+        [Event::CallStarted(started), Event::CallEnded(ended)] => {
+            assert_eq!(started.parties.len(), parties);
+            assert_eq!(started.call_id, ended.call_id);
+            assert!(started.started_unix_ms <= ended.ended_unix_ms);
+        }
+        other => panic!("unexpected events {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_party_is_heard_on_its_own_leg_over_tcp() {
+    let setup = Setup::start("tcp", "party").await;
+    for (codec, rate) in [(Codec::Opus, 16_000), (Codec::Pcmu, 8_000)] {
+        let (heard, events) = setup.play(Shape::TwoLegs, codec).await;
+        assert_voice(&heard[&Role::Agent.into()], AGENT_HZ, rate);
+        assert_voice(&heard[&Role::Customer.into()], CUSTOMER_HZ, rate);
+        assert_life(&events, 2);
+    }
+    assert_eq!(setup.gateway.refusals(), BTreeMap::new());
+    setup.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_media_lines_and_mixed_legs_over_udp() {
+    let setup = Setup::start("udp", "session").await;
+    let (heard, events) = setup.play(Shape::TwoMedia, Codec::Opus).await;
+    assert_voice(&heard[&Role::Agent.into()], AGENT_HZ, 16_000);
+    assert_voice(&heard[&Role::Customer.into()], CUSTOMER_HZ, 16_000);
+    assert_life(&events, 2);
+
+    let (heard, events) = setup.play(Shape::Mixed, Codec::Pcmu).await;
+    let mixed = &heard[&Role::Mixed.into()];
+    assert!(share(mixed, AGENT_HZ) > 0.2 && share(mixed, CUSTOMER_HZ) > 0.2);
+    assert_eq!(heard.len(), 1);
+    assert_life(&events, 1);
+    setup.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutting_down_ends_the_legs_of_a_running_call() {
+    let setup = Setup::start("tcp", "party").await;
+    let plan = CallPlan {
+        agent_extension_id: AGENT.to_owned(),
+        shape: Shape::TwoLegs,
+        codec: Codec::Pcmu,
+        loss_percent: 0.0,
+        customer: Audio::silence(Duration::from_secs(600)),
+        agent: Audio::silence(Duration::from_secs(600)),
+    };
+    setup.simulator.place_call(plan).await.unwrap();
+    let mut started = setup.downstream.started.subscribe();
+    let both = started.wait_for(|count| *count == 2);
+    tokio::time::timeout(PATIENCE, both).await.expect("both parties are heard").unwrap();
+    let Setup { simulator, gateway, downstream } = setup;
+    gateway.shutdown().await;
+    assert!(downstream.parties.lock().unwrap().values().all(|heard| heard.end.is_some()));
+    assert_life(&downstream.events.lock().unwrap(), 2);
+    simulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_answers_but_no_leg() {
+    let setup = Setup::start("tcp", "party").await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(setup.gateway.sip_address()).await.unwrap();
+    let request = |method: &str, extra: &str| {
+        format!(
+            "{method} sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;rport;branch=z9hG4bK{method}\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:x@y>\r\nCall-ID: c-{method}\r\nCSeq: 7 {method}\r\n\
+             Contact: <sip:a@b>\r\n{extra}Content-Length: 0\r\n\r\n"
+        )
+    };
+    socket.send(b"\xff\x00 not sip").await.unwrap();
+    for (request, status) in [
+        (request("OPTIONS", ""), "SIP/2.0 200"),
+        (request("INVITE", "Alert-Info: Auto Answer\r\n"), "SIP/2.0 403"),
+    ] {
+        socket.send(request.as_bytes()).await.unwrap();
+        let mut buffer = [0; 2048];
+        let answer = loop {
+            let len =
+                tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+            let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            if !text.starts_with("SIP/2.0 100") {
+                break text;
+            }
+        };
+        assert!(answer.starts_with(status), "{answer}");
+    }
+    assert_eq!(setup.gateway.refusals().get("403"), Some(&1));
+    assert_eq!(setup.gateway.refusals().get("NotSip"), Some(&1));
+    setup.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_says_what_to_do() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let taken = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = Config::from_toml(&format!(
+        "[ringcentral]\nserver = \"http://127.0.0.1:9\"\nclient_id = \"a\"\nclient_secret = \"b\"\n\
+         jwt = \"c\"\nsupervisor_device_id = \"1\"\nagents = [\"2\"]\n[sip]\nlisten = \"{address}\"\n\
+         [uplink]\ntranscriber = \"http://127.0.0.1:9\"\nrelay = \"http://127.0.0.1:9\"\n"
+    ))
+    .unwrap();
+    let error = Gateway::start(config).await.unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("[sip] listen"), "{error}");
+}
