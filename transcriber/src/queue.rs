@@ -75,7 +75,7 @@ mod tests {
     const B: StreamId = StreamId(2);
 
     fn window(segment: u32) -> Window {
-        Window { segment, start: 0, speech_start: 0, speech_end: 0, audio: [].into() }
+        Window { segment, start: 0, speech_start: 0, speech_end: 0, clarity: 0.0, audio: [].into() }
     }
 
     fn drain(queue: &mut JobQueue) -> Vec<(StreamId, Purpose, u32)> {

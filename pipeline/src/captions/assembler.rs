@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::hypothesis::join;
 use super::plausibility::{self, Implausible};
 use super::{Hypothesis, Stabiliser, Word};
-use crate::speech::{Window, samples};
+use crate::speech::Window;
 
 /// A caption of one party, before it is labelled with the party. Times are samples at 16 kHz on the party's clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ impl CaptionAssembler {
         window: &Window,
         hypothesis: &Hypothesis,
     ) -> Option<Caption> {
-        if let Err(reason) = plausibility::check(hypothesis, seconds(window)) {
+        if let Err(reason) = plausibility::check(hypothesis, window) {
             self.rejected.push(reason);
             return None;
         }
@@ -148,7 +148,7 @@ impl CaptionAssembler {
         let mut segment = self.open.remove(&number)?;
         let revision = segment.next_revision();
         let (window, hypothesis) = segment.draft?;
-        let words = match plausibility::check(&hypothesis, seconds(&window)) {
+        let words = match plausibility::check(&hypothesis, &window) {
             Ok(()) => hypothesis.words,
             Err(reason) => {
                 self.rejected.push(reason);
@@ -176,13 +176,10 @@ impl OpenSegment {
     }
 }
 
-fn seconds(window: &Window) -> f32 {
-    (window.end() - window.start) as f32 / samples(1000) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::speech::samples;
 
     fn window(segment: u32, speech_end_ms: u64) -> Window {
         Window {
@@ -190,6 +187,7 @@ mod tests {
             start: 0,
             speech_start: samples(100),
             speech_end: samples(speech_end_ms),
+            clarity: 1.0,
             audio: vec![0.0; samples(speech_end_ms + 200) as usize].into(),
         }
     }

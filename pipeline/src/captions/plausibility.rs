@@ -1,4 +1,5 @@
 use super::Hypothesis;
+use crate::speech::{SAMPLE_RATE, Window};
 
 /// Why a hypothesis is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +16,20 @@ pub enum Implausible {
     TooFast,
 }
 
-/// Above this probability of silence, and ...
+/// Above this probability of silence, and below this mean log probability, text is invented (Radford et al. 2022,
+/// section 4.5).
 const NO_SPEECH_PROBABILITY: f32 = 0.6;
-/// ... below this mean log probability, text is invented (Radford et al. 2022, section 4.5).
 const DOUBTFUL_LOG_PROBABILITY: f32 = -1.0;
+/// So it is when the recogniser is all but sure that nobody speaks, and not sure of its words.
+const SURE_NO_SPEECH_PROBABILITY: f32 = 0.95;
+const UNSURE_LOG_PROBABILITY: f32 = -0.5;
 /// Below this mean log probability it is invented whatever else is said.
 const HOPELESS_LOG_PROBABILITY: f32 = -1.3;
+
+/// A window with a smaller share of unmistakable voice may be music: then doubt of either kind is enough. Speech on a
+/// telephone line reaches half in the long run, hold music a third.
+const LITTLE_CLARITY: f32 = 0.5;
+const UNCLEAR_LOG_PROBABILITY: f32 = -0.8;
 
 /// An n-gram of up to this many words ...
 const LONGEST_LOOP_WORDS: usize = 6;
@@ -33,18 +42,26 @@ const LEAST_LOOP_WORDS: usize = 6;
 const MOST_WORDS_PER_SECOND: f32 = 8.0;
 const FREE_WORDS: f32 = 3.0;
 
-/// Whether a hypothesis about `seconds` of speech may be shown.
-pub fn check(hypothesis: &Hypothesis, seconds: f32) -> Result<(), Implausible> {
+/// Whether a hypothesis about a window may be shown.
+pub fn check(hypothesis: &Hypothesis, window: &Window) -> Result<(), Implausible> {
+    let seconds = (window.end() - window.start) as f32 / SAMPLE_RATE as f32;
+    check_text(hypothesis, seconds, window.clarity)
+}
+
+fn check_text(hypothesis: &Hypothesis, seconds: f32, clarity: f32) -> Result<(), Implausible> {
     let words = &hypothesis.words;
     if words.iter().all(|word| word.normalised().next().is_none()) {
         return Err(Implausible::Empty);
     }
-    if hypothesis.no_speech_probability > NO_SPEECH_PROBABILITY
-        && hypothesis.average_log_probability < DOUBTFUL_LOG_PROBABILITY
+    let no_speech = hypothesis.no_speech_probability;
+    let confidence = hypothesis.average_log_probability;
+    let unclear = clarity < LITTLE_CLARITY;
+    if no_speech > NO_SPEECH_PROBABILITY && (confidence < DOUBTFUL_LOG_PROBABILITY || unclear)
+        || no_speech > SURE_NO_SPEECH_PROBABILITY && confidence < UNSURE_LOG_PROBABILITY
     {
         return Err(Implausible::NoSpeech);
     }
-    if hypothesis.average_log_probability < HOPELESS_LOG_PROBABILITY {
+    if confidence < HOPELESS_LOG_PROBABILITY || unclear && confidence < UNCLEAR_LOG_PROBABILITY {
         return Err(Implausible::Unlikely);
     }
     if is_loop(hypothesis) {
@@ -87,6 +104,10 @@ mod tests {
         }
     }
 
+    fn check(hypothesis: &Hypothesis, seconds: f32) -> Result<(), Implausible> {
+        check_text(hypothesis, seconds, 0.7)
+    }
+
     #[test]
     fn what_people_say_passes() {
         for text in [
@@ -122,6 +143,20 @@ mod tests {
         assert_eq!(check(&doubtful(0.9, -1.1), 2.0), Err(Implausible::NoSpeech));
         assert_eq!(check(&doubtful(0.9, -0.4), 2.0), Ok(()));
         assert_eq!(check(&doubtful(0.1, -1.4), 2.0), Err(Implausible::Unlikely));
+        assert_eq!(check(&doubtful(0.99, -0.8), 2.0), Err(Implausible::NoSpeech));
+        assert_eq!(check(&doubtful(0.1, -0.9), 2.0), Ok(()));
+    }
+
+    #[test]
+    fn what_may_be_music_takes_less_doubt() {
+        let unclear = |no_speech_probability, average_log_probability| {
+            let text = hypothesis("the an hour");
+            let heard = Hypothesis { no_speech_probability, average_log_probability, ..text };
+            check_text(&heard, 2.0, 0.3)
+        };
+        assert_eq!(unclear(0.0, -0.3), Ok(()));
+        assert_eq!(unclear(0.0, -0.9), Err(Implausible::Unlikely));
+        assert_eq!(unclear(0.9, -0.3), Err(Implausible::NoSpeech));
     }
 
     #[test]

@@ -11,6 +11,20 @@ const OFFSET_SCORE: f32 = 0.35;
 /// Frames quieter than this (RMS, full scale = 1) are never speech: -60 dBFS, below any telephone's noise gate.
 const SILENCE_RMS: f32 = 0.001;
 
+/// What a frame scores when a voice is unmistakable. Music that passes for speech seldom does.
+const CLEAR_SCORE: f32 = 0.9;
+
+/// What was heard in a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Voice {
+    /// Nobody speaks.
+    Absent,
+    /// Somebody speaks, or something sounds like it.
+    Likely,
+    /// Somebody speaks.
+    Clear,
+}
+
 /// Tells speech from everything else, 16 ms at a time. One per party: it remembers the last frames.
 pub struct VoiceDetector {
     model: Box<Detector>,
@@ -24,12 +38,16 @@ impl Default for VoiceDetector {
 }
 
 impl VoiceDetector {
-    /// Whether the next frame, of [`FRAME_LEN`] samples in [-1, 1], is speech.
-    pub fn is_speech(&mut self, frame: &[f32]) -> bool {
+    /// Hears the next frame, of [`FRAME_LEN`] samples in [-1, 1].
+    pub fn hear(&mut self, frame: &[f32]) -> Voice {
         let score = self.model.predict_f32(frame);
         let threshold = if self.speaking { OFFSET_SCORE } else { ONSET_SCORE };
         self.speaking = score >= threshold && rms(frame) >= SILENCE_RMS;
-        self.speaking
+        match self.speaking {
+            false => Voice::Absent,
+            true if score < CLEAR_SCORE => Voice::Likely,
+            true => Voice::Clear,
+        }
     }
 
     /// Forgets what was heard, as at the start of a stream.

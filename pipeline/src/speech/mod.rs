@@ -5,7 +5,7 @@
 mod detector;
 mod segmenter;
 
-pub use detector::{FRAME_LEN, VoiceDetector};
+pub use detector::{FRAME_LEN, Voice, VoiceDetector};
 pub use segmenter::{Endpointing, Segmenter, SpeechEvent, Window};
 
 /// Samples per second of everything that speech recognition sees.

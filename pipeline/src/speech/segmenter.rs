@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{FRAME_LEN, VoiceDetector, millis, samples};
+use super::{FRAME_LEN, Voice, VoiceDetector, millis, samples};
 
 /// When an utterance begins, is decoded, and ends. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,13 @@ impl Default for Endpointing {
     }
 }
 
+impl Endpointing {
+    /// For a leg that carries both voices: they take turns within less time than one speaker's pauses last.
+    pub fn of_mixed_leg() -> Self {
+        Self { pre_roll_ms: 208, end_silence_ms: 288, ..Self::default() }
+    }
+}
+
 /// An utterance, or as much of it as has been said, to be decoded.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -49,6 +56,8 @@ pub struct Window {
     pub speech_start: u64,
     /// Where the last voiced frame ends.
     pub speech_end: u64,
+    /// The share of frames between these two in which a voice is unmistakable, 0 to 1.
+    pub clarity: f32,
     /// Mono, 16 kHz, in [-1, 1].
     pub audio: Arc<[f32]>,
 }
@@ -84,8 +93,9 @@ pub struct Segmenter {
     partial_frame: Vec<f32>,
     /// The utterance so far, or what may become its pre-roll: whole frames.
     audio: Vec<f32>,
-    /// Whether each frame of `audio` is voiced.
+    /// Whether each frame of `audio` is voiced, and whether clearly so.
     voiced: Vec<bool>,
+    clear: Vec<bool>,
     /// Position of `audio[0]`.
     start: u64,
     utterance: Option<Utterance>,
@@ -123,6 +133,7 @@ impl Segmenter {
             partial_frame: Vec::with_capacity(FRAME_LEN),
             audio: Vec::new(),
             voiced: Vec::new(),
+            clear: Vec::new(),
             start: position,
             utterance: None,
             next_segment,
@@ -183,9 +194,11 @@ impl Segmenter {
     }
 
     fn take_frame(&mut self, events: &mut Vec<SpeechEvent>) {
-        let voiced = self.detector.is_speech(&self.partial_frame);
+        let voice = self.detector.hear(&self.partial_frame);
+        let voiced = voice != Voice::Absent;
         self.audio.append(&mut self.partial_frame);
         self.voiced.push(voiced);
+        self.clear.push(voice == Voice::Clear);
         if self.utterance.is_some() {
             self.continue_utterance(voiced, events);
         } else {
@@ -322,11 +335,15 @@ impl Segmenter {
     fn window(&self, end: usize) -> Option<Window> {
         let utterance = self.utterance.as_ref()?;
         let position = |frame: usize| self.start + (frame * FRAME_LEN) as u64;
+        let voice_end = utterance.voice_end.min(end);
+        let spoken = &self.clear[utterance.onset.min(voice_end)..voice_end];
+        let clear = spoken.iter().filter(|&&clear| clear).count();
         Some(Window {
             segment: utterance.segment,
             start: self.start,
             speech_start: position(utterance.onset),
-            speech_end: position(utterance.voice_end.min(end)),
+            speech_end: position(voice_end),
+            clarity: clear as f32 / spoken.len().max(1) as f32,
             audio: self.audio[..end * FRAME_LEN].into(),
         })
     }
@@ -335,12 +352,14 @@ impl Segmenter {
     fn forget(&mut self, frames: usize) {
         self.audio.drain(..frames * FRAME_LEN);
         self.voiced.drain(..frames);
+        self.clear.drain(..frames);
         self.start += (frames * FRAME_LEN) as u64;
     }
 
     fn start_anew(&mut self, position: u64) {
         self.audio.clear();
         self.voiced.clear();
+        self.clear.clear();
         self.partial_frame.clear();
         self.detector.reset();
         self.start = position;

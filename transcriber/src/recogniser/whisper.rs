@@ -166,11 +166,27 @@ impl<'a> Decoded<'a> {
             word.text = String::from_utf8_lossy(&bytes).trim().to_owned();
             (!word.text.is_empty()).then_some(word)
         });
+        let mut words: Vec<_> = words.collect();
+        spread(&mut words, self.window);
         Hypothesis {
-            words: words.collect(),
+            words,
             no_speech_probability: self.no_speech_probability,
             average_log_probability: self.log_probability / self.tokens.max(1) as f32,
         }
+    }
+}
+
+/// Stretches word times over the speech in the window. whisper.cpp guesses them from the energy of the audio, and with a
+/// reduced context they come out up to seconds late; their proportions are good, and speech is known to begin and end
+/// where the window says.
+fn spread(words: &mut [Word], window: &Window) {
+    let (Some(first), Some(last)) = (words.first(), words.last()) else { return };
+    let (from, length) = (first.start, last.end.saturating_sub(first.start).max(1));
+    let spoken = window.speech_end.saturating_sub(window.speech_start);
+    let place =
+        |position: u64| window.speech_start + position.saturating_sub(from) * spoken / length;
+    for word in words {
+        (word.start, word.end) = (place(word.start), place(word.end));
     }
 }
 
