@@ -1,13 +1,14 @@
 //! Delivers caption events to a relay: at least once, over a gRPC stream that is reopened whenever it breaks.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::time::Duration;
 
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::caption_ingest_client::CaptionIngestClient;
 use sidetone_proto::v1::{CaptionEvent, PublishAck, PublishRequest};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -20,6 +21,10 @@ const QUEUE_CAPACITY: usize = 256;
 /// Events that were sent and not yet acknowledged. When full, nothing more is sent until the relay acknowledges, so
 /// that the queue above fills.
 const UNACKNOWLEDGED_CAPACITY: usize = 256;
+
+/// A relay that has not opened the stream by then, or that does not answer pings for as long, is given up and connected
+/// to again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
@@ -78,20 +83,28 @@ impl Publisher {
 }
 
 async fn run(relay: Endpoint, mut events: mpsc::Receiver<Queued>) {
+    let relay = relay
+        .connect_timeout(PATIENCE)
+        .http2_keep_alive_interval(PATIENCE)
+        .keep_alive_timeout(PATIENCE)
+        .keep_alive_while_idle(true);
     let channel = relay.connect_lazy();
     let mut unacknowledged = Unacknowledged::default();
     let mut retry = FIRST_RETRY;
     loop {
         match publish(&channel, &mut events, &mut unacknowledged, &mut retry).await {
             Ok(()) => return,
-            Err(status) if status.code() == Code::InvalidArgument => {
+            Err(status) if is_refusal(&status, &unacknowledged) => {
                 // The stream ends at the first unacknowledged event: that is the one which the relay can't take.
                 warn!(reason = status.message(), "relay refused an event, dropping it");
                 unacknowledged.drop_oldest();
             }
             Err(status) => {
                 warn!(relay = %relay.uri(), reason = status.message(), retry_in = ?retry, "no connection to the relay");
-                drop_announcements(&mut events, &mut unacknowledged, retry).await;
+                tokio::select! {
+                    () = sleep(retry) => {}
+                    () = collect(&mut events, &mut unacknowledged) => {}
+                }
                 retry = (retry * 2).min(LAST_RETRY);
             }
         }
@@ -101,6 +114,11 @@ async fn run(relay: Endpoint, mut events: mpsc::Receiver<Queued>) {
     }
 }
 
+/// A stream that is refused as such, before anything was sent on it, is just another broken connection.
+fn is_refusal(status: &Status, unacknowledged: &Unacknowledged) -> bool {
+    status.code() == Code::InvalidArgument && !unacknowledged.is_empty()
+}
+
 /// Runs one stream until it breaks. `Ok` when there is nothing more to publish, ever.
 async fn publish(
     channel: &Channel,
@@ -108,14 +126,18 @@ async fn publish(
     unacknowledged: &mut Unacknowledged,
     retry: &mut Duration,
 ) -> Result<(), Status> {
-    let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_CAPACITY * 2);
+    let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_CAPACITY);
+    let mut client = CaptionIngestClient::new(channel.clone());
+    let mut acks = tokio::select! {
+        opened = timeout(PATIENCE, client.publish(ReceiverStream::new(outgoing))) => opened
+            .map_err(|_| Status::unavailable("the relay did not open the stream"))??
+            .into_inner(),
+        () = collect(events, unacknowledged) => return Ok(()),
+    };
+    // What is unacknowledged fits: it is bounded by the same capacity.
     for request in unacknowledged.requests() {
         requests.try_send(request).map_err(|_| Status::internal("resend queue is full"))?;
     }
-    let mut acks = CaptionIngestClient::new(channel.clone())
-        .publish(ReceiverStream::new(outgoing))
-        .await?
-        .into_inner();
     info!(resent = unacknowledged.len(), "connected to the relay");
     *retry = FIRST_RETRY;
 
@@ -139,27 +161,21 @@ async fn next_ack(acks: &mut Streaming<PublishAck>) -> Result<PublishAck, Status
     acks.message().await?.ok_or_else(|| Status::unavailable("the relay closed the stream"))
 }
 
-/// Waits before the next attempt. Announcements that arrive meanwhile are dropped; what must be delivered is kept.
-async fn drop_announcements(
-    events: &mut mpsc::Receiver<Queued>,
-    unacknowledged: &mut Unacknowledged,
-    wait: Duration,
-) {
-    let waited = sleep(wait);
-    tokio::pin!(waited);
+/// Takes events while the relay is away: what must be delivered is kept, announcements are dropped. Ends when there will
+/// be nothing to deliver any more.
+async fn collect(events: &mut mpsc::Receiver<Queued>, unacknowledged: &mut Unacknowledged) {
     unacknowledged.drop_announcements();
-    loop {
-        tokio::select! {
-            () = &mut waited => return,
-            queued = events.recv(), if unacknowledged.len() < UNACKNOWLEDGED_CAPACITY => match queued {
-                Some(queued) if queued.delivered.is_some() => {
-                    unacknowledged.push(queued);
-                }
-                Some(_) => {}
-                None => return waited.await,
-            },
+    while unacknowledged.len() < UNACKNOWLEDGED_CAPACITY {
+        match events.recv().await {
+            Some(queued) if queued.delivered.is_some() => {
+                unacknowledged.push(queued);
+            }
+            Some(_) => {}
+            None if unacknowledged.is_empty() => return,
+            None => break,
         }
     }
+    pending().await
 }
 
 /// What was sent, by publish id, until the relay says that it has it.

@@ -142,15 +142,10 @@ impl Task {
                     None => std::future::pending().await,
                 }
             };
+            // Datagrams go before the receiver's timeout: after this process was held up both are due, and the timeout
+            // would take the party for silent and what it said for too late.
             tokio::select! {
-                received = port.rtp.recv_from(&mut datagram) => {
-                    // An error here is an ICMP answer to our own packet: the far side is not there yet.
-                    if let Ok((len, source)) = received {
-                        self.handle_datagram(source, &datagram[..len]);
-                    }
-                }
-                // RTCP is not used; reading it keeps the port from answering with ICMP errors.
-                _ = port.rtcp.recv_from(&mut control) => {}
+                biased;
                 changed = remotes.changed() => {
                     if changed.is_err() {
                         break;
@@ -161,6 +156,14 @@ impl Task {
                     keep_alive.reset_immediately();
                 }
                 _ = keep_alive.tick() => self.send_silence(&port.rtp).await,
+                received = port.rtp.recv_from(&mut datagram) => {
+                    // An error here is an ICMP answer to our own packet: the far side is not there yet.
+                    if let Ok((len, source)) = received {
+                        self.handle_datagram(source, &datagram[..len]);
+                    }
+                }
+                // RTCP is not used; reading it keeps the port from answering with ICMP errors.
+                _ = port.rtcp.recv_from(&mut control) => {}
                 () = expired => self.receiver.handle_timeout(Instant::now().into_std()),
             }
             self.forward();
