@@ -147,7 +147,7 @@ fn capabilities(profile: &TempDir) -> serde_json::Map<String, Value> {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            "--window-size=1200,760",
+            "--window-size=1200,900",
             // Chromium ends with ChromeDriver, however that ends.
             "--remote-debugging-pipe",
         ],

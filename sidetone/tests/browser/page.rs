@@ -182,8 +182,8 @@ impl<'a> Page<'a> {
         self.until_true(
             "a page full of captions",
             "const partial = document.querySelector('.row[data-state=partial][data-role=customer]');
-             return document.querySelectorAll('.row[data-state=final]').length >= 7 &&
-               partial?.textContent.length > 70",
+             return document.querySelectorAll('.row[data-state=final]').length >= 9 &&
+               partial?.querySelector('.row-text').textContent.length > 30",
         )
         .await;
     }
