@@ -177,7 +177,7 @@ impl<'a> Page<'a> {
         .await;
     }
 
-    /// In mid-call, with a page full of captions and the other party saying something.
+    /// In mid-call, with a page full of captions and the customer saying something.
     pub async fn until_worth_a_picture(&self) {
         self.until_true(
             "a page full of captions",
