@@ -3,13 +3,14 @@
 # What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
 ARGS =
 
-.PHONY: help demo test build fmt deps
+.PHONY: help demo test build fmt deps screenshot
 
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'
+	@echo 'make screenshot  take the picture of the page for the documentation, in a call of the demo'
 	@echo 'make deps   install the system packages that a build needs and that are missing'
 
 demo: build
@@ -24,6 +25,11 @@ build: deps
 
 fmt:
 	cargo fmt --all
+
+screenshot: deps
+	@scripts/deps.sh test
+	@. scripts/browser.sh && CHROME=$$(find_chrome) CHROMEDRIVER=$$(find_chromedriver) \
+		cargo test --workspace --locked --test browser -- --ignored --exact screenshot
 
 deps:
 	@scripts/deps.sh build

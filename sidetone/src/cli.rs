@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -136,5 +136,9 @@ fn log(level: &str) {
     // whisper.cpp tells a page about every model that it loads.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},whisper_rs=warn")));
-    tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_env_filter(filter)
+        .init();
 }

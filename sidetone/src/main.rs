@@ -3,10 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sidetone::cli::{Cli, Failure};
+use sidetone::cli::{Cli, EX_USAGE, Failure};
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let Failure { code, error } = failure;

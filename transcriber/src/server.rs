@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use caption_publisher::Publisher;
 use pipeline::speech::Endpointing;
+use sidetone_proto::Role;
 use sidetone_proto::v1::audio_ingest_server::AudioIngest;
 use sidetone_proto::v1::party_audio::Message;
 use sidetone_proto::v1::{AudioAck, PartyAudio};
@@ -87,7 +88,10 @@ impl AudioIngest for AudioIngestService {
                 "party stream opened"
             );
         });
-        let endpointing = self.endpointing.clone();
+        let endpointing = match start.party.role {
+            Role::Mixed => self.endpointing.clone().on_mixed_leg(),
+            Role::Agent | Role::Customer | Role::Unknown => self.endpointing.clone(),
+        };
         let stream = PartyStream::open(start, endpointing, &self.workers, self.publisher.clone())?;
         let (answers, outgoing) = mpsc::channel(ACKS_CAPACITY);
         tokio::spawn(serve(stream, audio, answers, place).instrument(span));

@@ -48,7 +48,7 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// The address is taken, or not this machine's.
     #[error(
-        "cannot listen on {address} ({setting}): {source}: stop what uses that port, or set {setting} to another one"
+        "cannot listen on {address} ({setting}): stop what uses that port, or set {setting} to another one"
     )]
     Listen {
         /// Which setting.

@@ -1,6 +1,6 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use simulator::{Account, Audio, CallPlan, Codec, Shape};
 use transcriber::recogniser::ModelSource;
@@ -64,7 +64,7 @@ impl DemoArguments {
             bail!("--loss {} is not a percentage: say 0 to 100", self.loss);
         }
         let (customer, agent) = match (&self.customer, &self.agent) {
-            (Some(customer), Some(agent)) => (wav(customer)?, wav(agent)?),
+            (Some(customer), Some(agent)) => (Audio::from_wav(customer)?, Audio::from_wav(agent)?),
             _ => (Audio::demo_customer(), Audio::demo_agent()),
         };
         Ok(DemoPlan {
@@ -102,8 +102,4 @@ fn demo_call(shape: Shape, codec: Codec, loss: f32, customer: Audio, agent: Audi
     let agent_extension_id =
         agents.into_iter().next().map(|agent| agent.extension_id).unwrap_or_default();
     CallPlan { agent_extension_id, shape, codec, loss_percent: loss, customer, agent }
-}
-
-fn wav(path: &Path) -> anyhow::Result<Audio> {
-    Audio::from_wav(path).with_context(|| format!("{}", path.display()))
 }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use media_gateway::config::{RingCentralSection, Secret, SipSection, Supervise};
 use simulator::{Account, CallPlan, Shape, Simulator, SimulatorConfig};
+use web_relay::StartError;
 use web_relay::event::Event;
 
 use crate::cli::asked_to_stop;
@@ -88,7 +89,12 @@ impl Demo {
                 ..web_relay::Config::default()
             },
         };
-        let system = System::start(config).await?;
+        let system = System::start(config).await.map_err(|error| match error.downcast_ref() {
+            Some(StartError::Listen { .. }) if plan.port != 0 => {
+                error.context("choose another --port")
+            }
+            _ => error,
+        })?;
         Ok(Self { simulator, system, _folder: folder })
     }
 

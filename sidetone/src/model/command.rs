@@ -97,7 +97,7 @@ pub enum ModelError {
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// The folder cannot be read.
-    #[error("cannot read the models in {directory}: {source}")]
+    #[error("cannot read the models in {directory}")]
     List {
         /// The folder.
         directory: PathBuf,

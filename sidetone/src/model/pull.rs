@@ -209,9 +209,7 @@ pub enum PullError {
         path: PathBuf,
     },
     /// A file or folder cannot be read or written.
-    #[error(
-        "cannot write {path}: {source}; check the folder's permissions, or choose another --dir"
-    )]
+    #[error("cannot write {path}: check the folder's permissions, or choose another --dir")]
     Io {
         /// The file or folder.
         path: PathBuf,
