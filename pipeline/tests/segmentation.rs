@@ -180,3 +180,29 @@ fn audio_is_settled_up_to_the_open_utterance() {
     segmenter.push(&audio[samples(5_000) as usize..samples(12_000) as usize]);
     assert!(segmenter.settled() > samples(11_000));
 }
+
+/// What was recognised before an interruption and stored by the relay must be the same utterance when it is heard again.
+#[test]
+fn a_stream_that_resumes_at_an_utterance_cuts_as_it_did_before() {
+    for role in ["agent", "customer"] {
+        let audio = voice(role);
+        let uninterrupted = utterances(&segment(&audio, 960));
+        for (index, first) in uninterrupted.iter().enumerate() {
+            let mut segmenter = Segmenter::new(Endpointing::default(), first.start, first.segment);
+            let mut events = segmenter.push(&audio[first.start as usize..]);
+            events.extend(segmenter.finish());
+            let resumed = utterances(&events);
+            assert_eq!(resumed.len(), uninterrupted.len() - index, "{role} {index}");
+            for (again, before) in resumed.iter().zip(&uninterrupted[index..]) {
+                assert_eq!(again.segment, before.segment);
+                // A detector that starts afresh may be some frames off.
+                let (start, end) = (again.speech_start, again.speech_end);
+                assert!(
+                    millis(start).abs_diff(millis(before.speech_start)) <= 100,
+                    "{role} {start}"
+                );
+                assert!(millis(end).abs_diff(millis(before.speech_end)) <= 100, "{role} {end}");
+            }
+        }
+    }
+}

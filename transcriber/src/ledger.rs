@@ -51,6 +51,13 @@ impl Ledger {
         }
     }
 
+    /// Another item is to be stored in the place of one, for the same stretch of audio.
+    pub fn replace(&mut self, item: Item, by: Item) {
+        if let Some(Owed { resume, .. }) = self.owed.remove(&item) {
+            self.owe(by, resume);
+        }
+    }
+
     /// The relay has it.
     pub fn stored(&mut self, item: Item) {
         self.owed.remove(&item);
@@ -91,6 +98,22 @@ mod tests {
         ledger.stored(Item::Final(3));
         assert_eq!(ledger.resume_point(at(3000, 5)), at(3000, 5));
         assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn what_takes_an_items_place_keeps_its_audio() {
+        let mut ledger = Ledger::default();
+        ledger.owe(Item::Final(0), at(100, 0));
+        ledger.sent(Item::Final(0));
+        ledger.replace(Item::Final(0), Item::Gap(300));
+        ledger.replace(Item::Final(7), Item::Gap(900));
+        ledger.call_off(Item::Gap(300));
+        assert!(ledger.is_empty(), "the gap is not on its way yet");
+        ledger.owe(Item::Final(1), at(500, 1));
+        ledger.replace(Item::Final(1), Item::Gap(600));
+        assert_eq!(ledger.resume_point(at(1000, 2)), at(500, 1));
+        ledger.stored(Item::Gap(600));
+        assert_eq!(ledger.resume_point(at(1000, 2)), at(1000, 2));
     }
 
     #[test]

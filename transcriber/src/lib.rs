@@ -9,7 +9,9 @@ pub mod ledger;
 pub mod party;
 pub mod queue;
 pub mod recogniser;
+mod seats;
 pub mod server;
+pub mod start;
 pub mod workers;
 
 use std::future::Future;

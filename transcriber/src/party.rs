@@ -1,26 +1,34 @@
 //! One party's stream: audio in, captions out, and how far the audio need not be kept any more.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use caption_publisher::{Publisher, Undelivered};
 use pipeline::captions::{Caption, CaptionAssembler, Word};
 use pipeline::resample::Resampler;
 use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
+use sidetone_proto::v1;
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::{Party, v1};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
+use crate::start::{Start, check_position};
 use crate::workers::{Recognised, Requests, Workers};
 
 /// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
 /// caught up: it waits in the gateway's ring.
-const UNSTORED_CAPACITY: usize = 16;
+pub const UNSTORED_CAPACITY: usize = 16;
+
+/// How long a gateway that went away in the middle of an utterance may take to come back: as long as its ring of audio
+/// lasts, and its pause between two attempts. Then the utterance is captioned as far as it was heard. Were it done
+/// earlier, that would be all there ever is of it: the relay takes an utterance once.
+const RETURN_GRACE: Duration = Duration::from_secs(35);
 
 /// Why a stream can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,27 +36,9 @@ pub enum PartyError {
     /// The gateway broke the contract; what it says is meant for its log.
     #[error("{0}")]
     Contract(String),
-    /// The relay refuses this party's captions.
-    #[error("the relay refused a caption; its log says why")]
-    Refused,
     /// The process is going down.
     #[error("the transcriber is shutting down")]
     ShuttingDown,
-}
-
-/// A stream's first message, checked.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// The label of every caption.
-    pub party: Party,
-    /// Of the audio that arrives, in Hz.
-    pub sample_rate: u32,
-    /// Wall clock at sample 0, in ms since the Unix epoch.
-    pub anchor_unix_ms: i64,
-    /// Where the audio begins, in samples at `sample_rate`.
-    pub sample_position: u64,
-    /// The number of the next utterance.
-    pub next_segment: u32,
 }
 
 /// The state of one party's stream.
@@ -65,28 +55,27 @@ pub struct PartyStream {
     recognised: mpsc::Receiver<Recognised>,
     publisher: Publisher,
     ledger: Ledger,
-    deliveries: JoinSet<(Item, Result<(), Undelivered>)>,
+    deliveries: JoinSet<Delivery>,
     acknowledged: v1::AudioAck,
 }
 
-impl TryFrom<v1::PartyStart> for Start {
-    type Error = PartyError;
+/// What became of an item that went to the relay.
+struct Delivery {
+    item: Item,
+    /// The audio that it is about, in samples at 16 kHz.
+    span: (u64, u64),
+    outcome: Result<(), Undelivered>,
+}
 
-    fn try_from(start: v1::PartyStart) -> Result<Self, PartyError> {
-        let party = Party::try_from(start.party)
-            .map_err(|error| PartyError::Contract(error.to_string()))?;
-        if !matches!(start.sample_rate, 8_000 | 16_000) {
-            let rate = start.sample_rate;
-            return Err(PartyError::Contract(format!("{rate} Hz is neither 8000 nor 16000")));
-        }
-        Ok(Self {
-            party,
-            sample_rate: start.sample_rate,
-            anchor_unix_ms: start.anchor_unix_ms,
-            sample_position: start.sample_position,
-            next_segment: start.next_segment,
-        })
-    }
+/// Whether more audio comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audio {
+    /// The gateway is there.
+    Coming,
+    /// The gateway went away in the middle of an utterance, and has until then to come back.
+    BrokenOff(Instant),
+    /// No more.
+    Over,
 }
 
 impl PartyStream {
@@ -98,7 +87,7 @@ impl PartyStream {
         publisher: Publisher,
     ) -> Result<Self, PartyError> {
         let (requests, recognised) = workers.open_stream();
-        let position = to_16k(start.sample_position, start.sample_rate);
+        let position = start.to_16k(start.sample_position);
         Ok(Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
                 .map_err(|error| PartyError::Contract(error.to_string()))?,
@@ -121,29 +110,43 @@ impl PartyStream {
 
     /// Runs the stream until everything in `audio` is captioned and stored; acknowledgements go to `acks`.
     ///
-    /// `audio` ends without `PartyEnd` when the gateway has gone. It may come back on another connection; what it sent
-    /// is captioned to its end all the same.
+    /// `audio` ends without `PartyEnd` when the gateway has gone. Drop this future when the gateway comes back on another
+    /// connection. If it does not, what it sent is captioned to its end.
     pub async fn run(
         mut self,
         mut audio: impl Stream<Item = Message> + Unpin,
         acks: mpsc::Sender<v1::AudioAck>,
     ) -> Result<(), PartyError> {
-        let mut listening = true;
-        while listening || !self.ledger.is_empty() {
+        let mut state = Audio::Coming;
+        // Not sent yet: a gateway that is slow to read holds up nothing but its own acknowledgements.
+        let mut due = None;
+        while state != Audio::Over || !self.ledger.is_empty() {
+            let has_room = self.ledger.len() < UNSTORED_CAPACITY;
+            let come_back = async move {
+                match state {
+                    Audio::BrokenOff(deadline) => sleep_until(deadline).await,
+                    Audio::Coming | Audio::Over => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                message = audio.next(), if listening && self.ledger.len() < UNSTORED_CAPACITY => {
-                    listening = self.take(message)?;
+                message = audio.next(), if state == Audio::Coming && has_room => {
+                    state = self.take(message)?;
+                }
+                () = come_back => {
+                    self.finish();
+                    state = Audio::Over;
                 }
                 Some(recognised) = self.recognised.recv() => self.take_recognised(recognised),
                 Some(delivery) = self.deliveries.join_next() => {
-                    let (item, delivered) = delivery.map_err(|_| PartyError::ShuttingDown)?;
-                    self.take_delivered(item, delivered)?;
+                    self.take_delivery(delivery.map_err(|_| PartyError::ShuttingDown)?)?;
+                }
+                permit = acks.reserve(), if due.is_some() => {
+                    if let (Ok(permit), Some(ack)) = (permit, due.take()) {
+                        permit.send(ack);
+                    }
                 }
             }
-            if let Some(ack) = self.progress() {
-                // A gateway that is gone needs no acknowledgement.
-                let _ = acks.send(ack).await;
-            }
+            due = self.progress().or(due);
         }
         // All that is left is silence.
         let end = v1::AudioAck { sample_position: self.received, ..self.acknowledged };
@@ -151,8 +154,8 @@ impl PartyStream {
         Ok(())
     }
 
-    /// Takes a message from the gateway. False: it was the last one.
-    fn take(&mut self, message: Option<Message>) -> Result<bool, PartyError> {
+    /// Takes a message from the gateway, and says whether there will be another.
+    fn take(&mut self, message: Option<Message>) -> Result<Audio, PartyError> {
         match message {
             Some(Message::Start(_)) => {
                 return Err(PartyError::Contract("a second PartyStart".to_owned()));
@@ -162,15 +165,18 @@ impl PartyStream {
             Some(Message::End(end)) => {
                 self.advance_to(end.sample_position)?;
                 self.finish();
-                return Ok(false);
+                return Ok(Audio::Over);
             }
             None => {
-                info!("gateway went away without ending the party");
-                self.finish();
-                return Ok(false);
+                let is_speaking = self.segmenter.is_in_utterance();
+                info!(is_speaking, "gateway went away without ending the party");
+                if is_speaking {
+                    return Ok(Audio::BrokenOff(Instant::now() + RETURN_GRACE));
+                }
+                return Ok(Audio::Over);
             }
         }
-        Ok(true)
+        Ok(Audio::Coming)
     }
 
     fn take_frame(&mut self, frame: &v1::AudioFrame) -> Result<(), PartyError> {
@@ -191,18 +197,21 @@ impl PartyStream {
     }
 
     fn take_lost(&mut self, lost: &v1::LostAudio) -> Result<(), PartyError> {
-        self.advance_to(lost.sample_position)?;
-        let resume = self.now();
         let end = lost.sample_position.saturating_add(lost.samples);
-        let rate = self.start.sample_rate;
-        let span = (to_16k(lost.sample_position, rate), to_16k(end, rate));
-        let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
-        self.deliver_gap(span, reason, resume);
+        check_position(end)?;
+        self.advance_to(lost.sample_position)?;
+        if end > lost.sample_position {
+            let span = (self.start.to_16k(lost.sample_position), self.start.to_16k(end));
+            let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
+            self.ledger.owe(Item::Gap(span.0), self.now());
+            self.deliver_gap(span, reason);
+        }
         self.advance_to(end)
     }
 
     /// Hears silence up to a position of the party's.
     fn advance_to(&mut self, position: u64) -> Result<(), PartyError> {
+        check_position(position)?;
         if position < self.received {
             return Err(PartyError::Contract(format!(
                 "position {position} is before {}, which was already sent",
@@ -211,7 +220,7 @@ impl PartyStream {
         }
         if position > self.received {
             self.flush_resampler();
-            let events = self.segmenter.skip_to(to_16k(position, self.start.sample_rate));
+            let events = self.segmenter.skip_to(self.start.to_16k(position));
             self.take_speech(events);
             self.received = position;
         }
@@ -269,7 +278,9 @@ impl PartyStream {
 
     fn draft_failed(&mut self, window: Window) -> Option<Caption> {
         warn!(segment = window.segment, "an utterance could not be recognised");
-        self.failed.insert(window.segment, (window.speech_start, window.speech_end));
+        if self.captions.is_open(window.segment) {
+            self.failed.insert(window.segment, (window.speech_start, window.speech_end));
+        }
         self.captions.draft_failed(window)
     }
 
@@ -280,59 +291,68 @@ impl PartyStream {
         match caption {
             Some(caption) if caption.is_final => {
                 self.failed.remove(&segment);
+                let span = (caption.start, caption.end);
                 let event = Event::Caption(self.labelled(caption));
-                self.deliver(item, event);
+                self.deliver(item, span, event);
             }
             Some(caption) => self.publisher.announce(Event::Caption(self.labelled(caption))),
             None if self.captions.is_open(segment) => {}
-            None => {
-                self.ledger.call_off(item);
-                if let Some(span) = self.failed.remove(&segment) {
-                    let resume = ResumePoint { position: span.0, next_segment: segment };
-                    self.deliver_gap(span, v1::GapReason::RecogniserFailed, resume);
+            None => match self.failed.remove(&segment) {
+                Some(span) => {
+                    self.ledger.replace(item, Item::Gap(span.0));
+                    self.deliver_gap(span, v1::GapReason::RecogniserFailed);
                 }
-            }
+                None => self.ledger.call_off(item),
+            },
         }
     }
 
-    fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason, resume: ResumePoint) {
-        let item = Item::Gap(span.0);
-        self.ledger.owe(item, resume);
+    fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {
         let gap = v1::Gap {
             party: Some((&self.start.party).into()),
             start_ms: millis(span.0),
             end_ms: millis(span.1),
             reason: reason.into(),
         };
-        self.deliver(item, Event::Gap(gap));
+        self.deliver(Item::Gap(span.0), span, Event::Gap(gap));
     }
 
-    fn deliver(&mut self, item: Item, event: Event) {
+    fn deliver(&mut self, item: Item, span: (u64, u64), event: Event) {
         self.ledger.sent(item);
         let publisher = self.publisher.clone();
-        self.deliveries.spawn(async move { (item, publisher.deliver(event).await) });
+        self.deliveries.spawn(async move {
+            let outcome = publisher.deliver(event).await;
+            Delivery { item, span, outcome }
+        });
     }
 
-    fn take_delivered(
+    fn take_delivery(
         &mut self,
-        item: Item,
-        delivered: Result<(), Undelivered>,
+        Delivery { item, span, outcome }: Delivery,
     ) -> Result<(), PartyError> {
-        match delivered {
-            Ok(()) => {
-                self.ledger.stored(item);
-                Ok(())
+        match (outcome, item) {
+            (Ok(()), _) => self.ledger.stored(item),
+            // It would be refused again however often it is said: the transcript shows that something is missing, and
+            // the call goes on.
+            (Err(Undelivered::Refused), Item::Final(segment)) => {
+                error!(segment, "the relay refused a caption, see the reason above");
+                self.ledger.replace(item, Item::Gap(span.0));
+                self.deliver_gap(span, v1::GapReason::Unspecified);
             }
-            Err(Undelivered::Refused) => Err(PartyError::Refused),
-            Err(Undelivered::ShutDown) => Err(PartyError::ShuttingDown),
+            (Err(Undelivered::Refused), Item::Gap(_)) => {
+                error!("the relay refused a gap, see the reason above");
+                self.ledger.stored(item);
+            }
+            (Err(Undelivered::ShutDown), _) => return Err(PartyError::ShuttingDown),
         }
+        Ok(())
     }
 
     /// The acknowledgement that is due, if there is news.
     fn progress(&mut self) -> Option<v1::AudioAck> {
         let resume = self.ledger.resume_point(self.now());
         let ack = v1::AudioAck {
-            sample_position: from_16k(resume.position, self.start.sample_rate),
+            sample_position: self.start.at_party_rate(resume.position),
             next_segment: resume.next_segment,
         };
         let news = ack.sample_position > self.acknowledged.sample_position;
@@ -372,12 +392,4 @@ fn labelled_word(word: Word) -> v1::Word {
         confidence: word.confidence,
         text: word.text,
     }
-}
-
-fn to_16k(position: u64, rate: u32) -> u64 {
-    position.saturating_mul(SAMPLE_RATE / u64::from(rate))
-}
-
-fn from_16k(position: u64, rate: u32) -> u64 {
-    position / (SAMPLE_RATE / u64::from(rate))
 }

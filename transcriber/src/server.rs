@@ -1,8 +1,8 @@
 //! The gRPC face of the transcriber.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use caption_publisher::Publisher;
 use pipeline::speech::Endpointing;
@@ -10,23 +10,36 @@ use sidetone_proto::v1::audio_ingest_server::AudioIngest;
 use sidetone_proto::v1::party_audio::Message;
 use sidetone_proto::v1::{AudioAck, PartyAudio};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::party::{PartyError, PartyStream, Start};
+use crate::party::{PartyError, PartyStream};
+use crate::seats::{Seat, Seats};
+use crate::start::Start;
 use crate::workers::Workers;
 
-/// Acknowledgements on their way to a gateway. When full, the stream waits: the gateway reads none.
+/// Acknowledgements on their way to a gateway. When full, newer ones replace what waits behind them.
 const ACKS_CAPACITY: usize = 16;
+
+/// A gateway says at once whose audio it sends.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes audio from gateways.
 pub struct AudioIngestService {
     workers: Workers,
     publisher: Publisher,
     endpointing: Endpointing,
+    seats: Seats,
     slots: Arc<Semaphore>,
+}
+
+/// What a stream occupies. The slot is free before the next connection of the party gets the seat.
+struct Place {
+    _slot: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl AudioIngestService {
@@ -37,25 +50,16 @@ impl AudioIngestService {
         endpointing: Endpointing,
         slots: usize,
     ) -> Self {
-        Self { workers, publisher, endpointing, slots: Arc::new(Semaphore::new(slots)) }
+        let slots = Arc::new(Semaphore::new(slots));
+        Self { workers, publisher, endpointing, seats: Seats::default(), slots }
     }
 
-    async fn open(
-        &self,
-        audio: &mut Streaming<PartyAudio>,
-    ) -> Result<(PartyStream, Start), Status> {
-        let first = audio.message().await?.and_then(|first| first.message);
-        let Some(Message::Start(start)) = first else {
-            return Err(Status::invalid_argument("a stream begins with a PartyStart"));
-        };
-        let start = Start::try_from(start)?;
-        let stream = PartyStream::open(
-            start.clone(),
-            self.endpointing.clone(),
-            &self.workers,
-            self.publisher.clone(),
-        )?;
-        Ok((stream, start))
+    async fn place(&self, start: &Start) -> Result<Place, Status> {
+        let seat = self.seats.claim(start).await;
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("all slots of this transcriber are taken; try another one")
+        })?;
+        Ok(Place { _slot: slot, seat })
     }
 }
 
@@ -68,33 +72,56 @@ impl AudioIngest for AudioIngestService {
         request: Request<Streaming<PartyAudio>>,
     ) -> Result<Response<Self::StreamPartyStream>, Status> {
         let gateway = request.remote_addr();
-        let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted("all slots of this transcriber are taken; try another one")
-        })?;
         let mut audio = request.into_inner();
-        let (stream, start) = self.open(&mut audio).await?;
+        let start = timeout(START_TIMEOUT, first_message(&mut audio))
+            .await
+            .map_err(|_| Status::unavailable("no PartyStart came; connect again"))??;
+        let place = self.place(&start).await?;
         let span = info_span!("party", call = %start.party.call, party = %start.party.id);
+        span.in_scope(|| {
+            info!(
+                role = %start.party.role,
+                sample_rate = start.sample_rate,
+                position = start.sample_position,
+                ?gateway,
+                "party stream opened"
+            );
+        });
+        let endpointing = self.endpointing.clone();
+        let stream = PartyStream::open(start, endpointing, &self.workers, self.publisher.clone())?;
         let (answers, outgoing) = mpsc::channel(ACKS_CAPACITY);
-        tokio::spawn(serve(stream, start, audio, answers, gateway, slot).instrument(span));
+        tokio::spawn(serve(stream, audio, answers, place).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+async fn first_message(audio: &mut Streaming<PartyAudio>) -> Result<Start, Status> {
+    match audio.message().await?.and_then(|first| first.message) {
+        Some(Message::Start(start)) => Ok(Start::try_from(start)?),
+        _ => Err(Status::invalid_argument("a stream begins with a PartyStart")),
     }
 }
 
 async fn serve(
     stream: PartyStream,
-    start: Start,
     audio: Streaming<PartyAudio>,
     answers: mpsc::Sender<Result<AudioAck, Status>>,
-    gateway: Option<SocketAddr>,
-    _slot: OwnedSemaphorePermit,
+    place: Place,
 ) {
-    info!(
-        role = %start.party.role,
-        sample_rate = start.sample_rate,
-        position = start.sample_position,
-        ?gateway,
-        "party stream opened"
-    );
+    tokio::select! {
+        () = caption(stream, audio, &answers) => {}
+        () = place.seat.claimed() => {
+            info!("the party's audio comes on another connection now");
+            let _ = answers.try_send(Err(Status::aborted("another connection took over")));
+        }
+    }
+}
+
+async fn caption(
+    stream: PartyStream,
+    audio: Streaming<PartyAudio>,
+    answers: &mpsc::Sender<Result<AudioAck, Status>>,
+) {
     let messages = audio.map_while(Result::ok).filter_map(|message| message.message);
     let (acks, mut outgoing) = mpsc::channel(1);
     let forward = async {
@@ -118,7 +145,6 @@ impl From<PartyError> for Status {
         let message = error.to_string();
         match error {
             PartyError::Contract(_) => Status::invalid_argument(message),
-            PartyError::Refused => Status::failed_precondition(message),
             PartyError::ShuttingDown => Status::unavailable(message),
         }
     }

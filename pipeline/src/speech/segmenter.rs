@@ -139,6 +139,11 @@ impl Segmenter {
         self.start
     }
 
+    /// Whether the party is speaking: an utterance has begun and not ended.
+    pub fn is_in_utterance(&self) -> bool {
+        self.utterance.is_some()
+    }
+
     /// The number that the next utterance gets, or the open one has, if it was not cut from an older one.
     pub fn next_segment(&self) -> u32 {
         self.utterance.as_ref().map_or(self.next_segment, |utterance| utterance.segment)
