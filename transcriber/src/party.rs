@@ -352,7 +352,7 @@ impl PartyStream {
     fn progress(&mut self) -> Option<v1::AudioAck> {
         let resume = self.ledger.resume_point(self.now());
         let ack = v1::AudioAck {
-            sample_position: self.start.from_16k(resume.position),
+            sample_position: self.start.at_party_rate(resume.position),
             next_segment: resume.next_segment,
         };
         let news = ack.sample_position > self.acknowledged.sample_position;

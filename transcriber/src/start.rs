@@ -61,7 +61,7 @@ impl Start {
     }
 
     /// A position at 16 kHz, in samples at the party's rate, rounded down.
-    pub(crate) fn from_16k(&self, position: u64) -> u64 {
+    pub(crate) fn at_party_rate(&self, position: u64) -> u64 {
         position / (SAMPLE_RATE / u64::from(self.sample_rate))
     }
 }

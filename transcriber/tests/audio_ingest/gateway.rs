@@ -1,11 +1,14 @@
 //! A gateway's side of the connection.
 
+use std::time::Duration;
+
 use sidetone_proto::v1::audio_ingest_client::AudioIngestClient;
 use sidetone_proto::v1::party_audio::Message;
 use sidetone_proto::v1::{
     AudioAck, AudioFrame, LostAudio, PartyAudio, PartyEnd, PartyLabel, PartyStart, Role,
 };
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -116,6 +119,15 @@ impl Party {
 
     pub async fn ack(&mut self) -> Result<Option<AudioAck>, Status> {
         self.acks.message().await
+    }
+
+    /// The acknowledgements that have arrived.
+    pub async fn acks_now(&mut self) -> Vec<AudioAck> {
+        let mut acks = Vec::new();
+        while let Ok(ack) = timeout(Duration::ZERO, self.ack()).await {
+            acks.extend(ack.unwrap());
+        }
+        acks
     }
 
     /// The first acknowledgement that reaches a position.
