@@ -100,12 +100,5 @@ fn roles(events: &[Event]) -> BTreeSet<&'static str> {
 }
 
 fn finals(events: &[Event]) -> impl Iterator<Item = &Caption> {
-    events.iter().filter_map(|event| match event {
-        Event::Final(caption) => Some(caption),
-        Event::Partial(_)
-        | Event::CallStarted(_)
-        | Event::CallEnded(_)
-        | Event::Gap(_)
-        | Event::Status(_) => None,
-    })
+    events.iter().filter_map(Event::as_final)
 }

@@ -218,14 +218,7 @@ fn children_of(parent: u32) -> impl Iterator<Item = i32> {
 }
 
 fn finals(events: &[Event]) -> impl Iterator<Item = &Caption> {
-    events.iter().filter_map(|event| match event {
-        Event::Final(caption) => Some(caption),
-        Event::Partial(_)
-        | Event::CallStarted(_)
-        | Event::CallEnded(_)
-        | Event::Gap(_)
-        | Event::Status(_) => None,
-    })
+    events.iter().filter_map(Event::as_final)
 }
 
 fn is_end(event: &Event) -> bool {

@@ -91,6 +91,20 @@ pub enum Event {
     Status(Status),
 }
 
+impl Event {
+    /// The caption, if this is a final.
+    pub fn as_final(&self) -> Option<&Caption> {
+        match self {
+            Self::Final(caption) => Some(caption),
+            Self::Partial(_)
+            | Self::CallStarted(_)
+            | Self::CallEnded(_)
+            | Self::Gap(_)
+            | Self::Status(_) => None,
+        }
+    }
+}
+
 /// See [`Event::CallStarted`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallStarted {

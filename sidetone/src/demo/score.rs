@@ -126,14 +126,7 @@ fn since(caption: &Caption, ms: u64) -> Option<Duration> {
 }
 
 fn finals(events: &[Event]) -> impl Iterator<Item = &Caption> {
-    events.iter().filter_map(|event| match event {
-        Event::Final(caption) => Some(caption),
-        Event::Partial(_)
-        | Event::CallStarted(_)
-        | Event::CallEnded(_)
-        | Event::Gap(_)
-        | Event::Status(_) => None,
-    })
+    events.iter().filter_map(Event::as_final)
 }
 
 fn covers(role: Role, turn: &Turn) -> bool {
