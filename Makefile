@@ -3,11 +3,12 @@
 # What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
 ARGS =
 
-.PHONY: help demo test build fmt deps screenshot
+.PHONY: help demo test build fmt deps screenshot fuzz fuzz-seeds
 
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
+	@echo 'make fuzz   run every fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'
 	@echo 'make screenshot  take the picture of the page for the documentation, in a call of the demo'
@@ -19,6 +20,12 @@ demo: build
 test:
 	@scripts/deps.sh build test
 	@scripts/test.sh
+
+fuzz:
+	@scripts/fuzz.sh
+
+fuzz-seeds:
+	cargo test --locked -p media-gateway --test fuzz_corpus -- --ignored --exact write_the_seeds
 
 build: deps
 	cargo build --release --locked --bin sidetone

@@ -1,13 +1,13 @@
-//! SIP messages: rsip's headers with the accessors that a user agent needs, and the building of responses.
+//! SIP messages: their headers with the accessors that a user agent needs, and the building of responses.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use rsip::headers::{ToTypedHeader, UntypedHeader};
-use rsip::{Header, Headers, StatusCode};
 
 use super::Flow;
-use super::framing::{Defect, header};
+use super::framing::Defect;
+use super::syntax::{self, Address, UriError, is_token, number};
+pub use super::syntax::{bracketed_uri, parameter, split_list};
 
 /// The methods that [`UserAgent`](super::UserAgent) serves, as they stand in `Allow`.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, NOTIFY, MESSAGE, OPTIONS";
@@ -30,7 +30,7 @@ pub struct Request {
     /// registration travelled through.
     pub uri: String,
     /// All headers in order, compact names written out, lines unfolded.
-    pub headers: Headers,
+    pub headers: Vec<Header>,
     /// The body, as long as Content-Length says.
     pub body: Vec<u8>,
     /// What is wrong with it, if anything.
@@ -43,9 +43,18 @@ pub struct Response {
     /// 100 to 699.
     pub code: u16,
     /// All headers in order.
-    pub headers: Headers,
+    pub headers: Vec<Header>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// A header line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// As written, or the full name if that was a compact one. Names are compared without regard to case.
+    pub name: String,
+    /// On one line, without blanks around it.
+    pub value: String,
 }
 
 /// A request's method. Methods are case-sensitive (RFC 3261 section 7.1).
@@ -57,20 +66,34 @@ pub enum Method {
     Extension(String),
 }
 
+/// What a request asks for that this user agent does not have (RFC 3261 section 8.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// 420: these extensions, in a list.
+    Extensions(String),
+    /// 415: to understand a body that is no SDP, or is compressed.
+    ContentType,
+    /// 406: an answer that is no SDP.
+    Accept,
+}
+
 /// A response on its way out.
 #[derive(Debug)]
 pub struct ResponseBuilder {
-    response: rsip::Response,
+    start_line: String,
+    headers: Vec<Header>,
+    body: Vec<u8>,
 }
 
 /// Reads the headers that requests and responses share.
 pub trait HeaderValues {
     /// The headers.
-    fn headers(&self) -> &Headers;
+    fn headers(&self) -> &[Header];
 
     /// The values of every header with this name, compared without regard to case, in order.
     fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.headers().iter().filter_map(move |header| value_if(header, name))
+        let named = self.headers().iter().filter(move |header| header.is(name));
+        named.map(|header| header.value.as_str())
     }
 
     /// The first value of a header.
@@ -105,28 +128,38 @@ pub trait HeaderValues {
 
     /// Number and method of CSeq.
     fn cseq(&self) -> Option<(u32, &str)> {
-        let (number, method) = self.value("CSeq")?.split_once([' ', '\t'])?;
-        Some((number.parse().ok()?, method.trim()))
+        let (digits, method) = self.value("CSeq")?.split_once([' ', '\t'])?;
+        Some((number(digits)?, method.trim()))
     }
 
     /// The URI of the first Contact, without brackets and header parameters.
     fn contact_uri(&self) -> Option<String> {
         let contact = self.value("Contact").and_then(|contacts| split_list(contacts).next())?;
-        let typed = rsip::headers::Contact::new(contact).typed().map(|typed| typed.uri.to_string());
-        // rsip refuses IPv6 literals, which are as good a target as any.
-        typed.ok().or_else(|| bracketed_uri(contact).map(str::to_owned))
+        Address::parse(contact).map(|address| address.uri.to_owned())
     }
 }
 
 impl HeaderValues for Request {
-    fn headers(&self) -> &Headers {
+    fn headers(&self) -> &[Header] {
         &self.headers
     }
 }
 
 impl HeaderValues for Response {
-    fn headers(&self) -> &Headers {
+    fn headers(&self) -> &[Header] {
         &self.headers
+    }
+}
+
+impl Header {
+    /// A header of ours.
+    pub fn new(name: &str, value: &str) -> Self {
+        Self { name: name.to_owned(), value: value.to_owned() }
+    }
+
+    /// Whether it has this name, in any case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
     }
 }
 
@@ -136,7 +169,7 @@ impl Method {
         let known = rsip::Method::all().into_iter().find(|method| method.to_string() == text);
         match known {
             Some(method) => Some(Method::Known(method)),
-            None if text.chars().all(is_token) => Some(Method::Extension(text.to_owned())),
+            None if is_token(text) => Some(Method::Extension(text.to_owned())),
             None => None,
         }
     }
@@ -167,12 +200,60 @@ impl Request {
         if self.tag_in_from().is_none() {
             return Some(Defect::Header("From"));
         }
-        self.top_via().is_none().then_some(Defect::Header("Via"))
+        for name in ["From", "To"] {
+            if self.value(name).and_then(Address::parse).is_none() {
+                return Some(Defect::Header(name));
+            }
+        }
+        let mut contacts = self.values("Contact").flat_map(split_list);
+        if !contacts.all(|contact| contact == "*" || Address::parse(contact).is_some()) {
+            return Some(Defect::Header("Contact"));
+        }
+        if !self.top_via().is_some_and(syntax::is_via) {
+            return Some(Defect::Header("Via"));
+        }
+        match syntax::check_request_uri(&self.uri) {
+            Ok(()) => None,
+            Err(UriError::Malformed) => Some(Defect::RequestUri),
+            Err(UriError::Scheme) => Some(Defect::UriScheme),
+        }
     }
 
-    /// Whether enough is there to send a response to: RFC 3261 section 8.2.6.
+    /// Whether a response can be sent: it needs a Via to find its way by, and leaves out what else is missing.
     pub fn is_answerable(&self) -> bool {
-        ["Via", "From", "To", "Call-ID", "CSeq"].iter().all(|name| self.value(name).is_some())
+        self.top_via().is_some()
+    }
+
+    /// What it asks for that is not to be had, if anything. ACK and CANCEL can't be refused, so they ask for nothing.
+    pub fn unmet(&self) -> Option<Unmet> {
+        let method = self.method.name();
+        if method == "ACK" || method == "CANCEL" {
+            return None;
+        }
+        let unknown: Vec<&str> = self
+            .values("Require")
+            .flat_map(split_list)
+            .filter(|option| !option.eq_ignore_ascii_case("timer"))
+            .collect();
+        if !unknown.is_empty() {
+            return Some(Unmet::Extensions(unknown.join(", ")));
+        }
+        if method != "INVITE" && method != "UPDATE" {
+            return None;
+        }
+        let is_plain = self
+            .value("Content-Encoding")
+            .is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+        if !self.body.is_empty() && !(is_plain && self.sdp().is_some()) {
+            return Some(Unmet::ContentType);
+        }
+        let accepts = |range: &str| {
+            let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            ["application/sdp", "application/*", "*/*"].contains(&kind.as_str())
+        };
+        let mut accepted = self.values("Accept").peekable();
+        (accepted.peek().is_some() && !accepted.flat_map(split_list).any(accepts))
+            .then_some(Unmet::Accept)
     }
 
     /// The body, if it is there and its type is that of SDP or unsaid.
@@ -184,78 +265,74 @@ impl Request {
     }
 }
 
+impl Unmet {
+    /// Status code, reason phrase, and the header that says what would have been all right.
+    pub fn refusal(&self) -> (u16, &'static str, Header) {
+        match self {
+            Unmet::Extensions(options) => {
+                (420, "Bad Extension", Header::new("Unsupported", options))
+            }
+            Unmet::ContentType => {
+                (415, "Unsupported Media Type", Header::new("Accept", "application/sdp"))
+            }
+            Unmet::Accept => (406, "Not Acceptable", Header::new("Accept", "application/sdp")),
+        }
+    }
+}
+
 impl ResponseBuilder {
     /// A response with everything that must be copied from the request, all Via and Record-Route lines in order
     /// (RFC 3261 sections 8.2.6.2 and 12.1.1). `peer` fills `received` and `rport` (RFC 3581).
     pub fn new(request: &Request, code: u16, reason: &str, peer: Option<SocketAddr>) -> Self {
-        let mut headers = Headers::default();
-        let mut first_via = true;
-        for header in request.headers.iter() {
-            match header {
-                Header::Via(via) if first_via => {
-                    first_via = false;
-                    headers.push(with_received(via.value(), peer));
-                }
-                Header::Via(_)
-                | Header::From(_)
-                | Header::To(_)
-                | Header::CallId(_)
-                | Header::CSeq(_) => headers.push(header.clone()),
-                Header::RecordRoute(_) if (101..300).contains(&code) => {
-                    headers.push(header.clone())
-                }
-                _ => {}
+        let mut headers: Vec<Header> = Vec::new();
+        for Header { name, value } in &request.headers {
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            let is_new = || !headers.iter().any(|copied| copied.is(name));
+            if is("Via") && is_new() {
+                headers.push(Header::new("Via", &with_received(value, peer)));
+            } else if is("Via") || (is("Record-Route") && (101..300).contains(&code)) {
+                headers.push(Header::new(name, value));
+            } else if ["From", "To", "Call-ID", "CSeq"].into_iter().any(is) && is_new() {
+                // The request may have a second one, which is why it is refused. The response has not.
+                headers.push(Header::new(name, value));
             }
         }
-        let response = rsip::Response {
-            status_code: StatusCode::Other(code, reason.to_owned()),
-            version: rsip::Version::V2,
-            headers,
-            body: Vec::new(),
-        };
-        Self { response }
+        Self { start_line: format!("SIP/2.0 {code} {reason}"), headers, body: Vec::new() }
     }
 
     /// Adds our tag to To, unless the request already names the dialog.
     pub fn to_tag(mut self, tag: &str) -> Self {
-        for header in self.response.headers.iter_mut() {
-            if let Header::To(to) = header
-                && parameter(to.value(), "tag").is_none()
-            {
-                let tagged = format!("{};tag={tag}", to.value());
-                to.replace(tagged);
-            }
+        let to = self.headers.iter_mut().find(|header| header.is("To"));
+        if let Some(to) = to.filter(|to| parameter(&to.value, "tag").is_none()) {
+            to.value.push_str(";tag=");
+            to.value.push_str(tag);
         }
         self
     }
 
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.response.headers.push(header(name, value));
+        self.headers.push(Header::new(name, value));
         self
     }
 
     /// Sets an SDP body.
     pub fn sdp(mut self, sdp: &str) -> Self {
-        self.response.body = sdp.as_bytes().to_vec();
+        self.body = sdp.as_bytes().to_vec();
         self.header("Content-Type", "application/sdp")
     }
 
     /// The bytes to send.
-    pub fn build(mut self) -> Bytes {
-        let len = self.response.body.len().to_string();
-        self = self.header("Content-Length", &len);
-        Bytes::from(self.response.to_string())
+    pub fn build(self) -> Bytes {
+        serialise(&self.start_line, &self.headers, &self.body)
     }
 }
 
 /// Builds a request of ours.
 pub fn request(method: &str, uri: &str, headers: &[(&str, String)]) -> Bytes {
-    let headers: Vec<Header> = headers.iter().map(|(name, value)| header(name, value)).collect();
-    Bytes::from(format!(
-        "{method} {uri} SIP/2.0\r\n{}Content-Length: 0\r\n\r\n",
-        Headers::from(headers)
-    ))
+    let headers: Vec<Header> =
+        headers.iter().map(|(name, value)| Header::new(name, value)).collect();
+    serialise(&format!("{method} {uri} SIP/2.0"), &headers, &[])
 }
 
 /// Our Via for a request on a flow.
@@ -263,99 +340,27 @@ pub fn via(flow: Flow, local: SocketAddr, branch: &str) -> String {
     format!("SIP/2.0/{} {local};rport;branch={branch}", flow.transport())
 }
 
-/// A parameter of a header value that follows the name-addr, if any: `<sip:a;x=1>;tag=2` has `tag` and no `x`.
-pub fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after_uri = match value.rfind('>') {
-        Some(end) => &value[end + 1..],
-        None => value,
-    };
-    after_uri.split(';').skip(1).find_map(|parameter| {
-        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = value.trim().trim_matches('"');
-        key.trim().eq_ignore_ascii_case(name).then_some(value).filter(|value| !value.is_empty())
-    })
-}
-
-/// The URI of a name-addr or addr-spec, without brackets and header parameters.
-pub fn bracketed_uri(name_addr: &str) -> Option<&str> {
-    match name_addr.split_once('<') {
-        Some((_, rest)) => rest.split_once('>').map(|(uri, _)| uri),
-        None => name_addr.split(';').next(),
+fn serialise(start_line: &str, headers: &[Header], body: &[u8]) -> Bytes {
+    let mut text = format!("{start_line}\r\n");
+    for Header { name, value } in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
     }
-    .map(str::trim)
-    .filter(|uri| !uri.is_empty())
+    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    Bytes::from(bytes)
 }
 
-/// The elements of a comma-separated header value; commas in quotes and angle brackets do not count.
-pub fn split_list(value: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    let mut bracketed = false;
-    value
-        .split(move |c| {
-            match c {
-                '"' if !bracketed => quoted = !quoted,
-                '<' if !quoted => bracketed = true,
-                '>' if !quoted => bracketed = false,
-                _ => {}
-            }
-            c == ',' && !quoted && !bracketed
-        })
-        .map(str::trim)
-        .filter(|element| !element.is_empty())
-}
-
-/// The text of a header, if it has this name.
-fn value_if<'a>(header: &'a Header, name: &str) -> Option<&'a str> {
-    let value = match header {
-        Header::Via(via) if name.eq_ignore_ascii_case("Via") => via.value(),
-        Header::From(from) if name.eq_ignore_ascii_case("From") => from.value(),
-        Header::To(to) if name.eq_ignore_ascii_case("To") => to.value(),
-        Header::CallId(id) if name.eq_ignore_ascii_case("Call-ID") => id.value(),
-        Header::CSeq(cseq) if name.eq_ignore_ascii_case("CSeq") => cseq.value(),
-        Header::Contact(contact) if name.eq_ignore_ascii_case("Contact") => contact.value(),
-        Header::RecordRoute(route) if name.eq_ignore_ascii_case("Record-Route") => route.value(),
-        Header::ContentType(kind) if name.eq_ignore_ascii_case("Content-Type") => kind.value(),
-        Header::Expires(expires) if name.eq_ignore_ascii_case("Expires") => expires.value(),
-        Header::MinExpires(expires) if name.eq_ignore_ascii_case("Min-Expires") => expires.value(),
-        Header::AlertInfo(info) if name.eq_ignore_ascii_case("Alert-Info") => info.value(),
-        Header::CallInfo(info) if name.eq_ignore_ascii_case("Call-Info") => info.value(),
-        Header::Supported(options) if name.eq_ignore_ascii_case("Supported") => options.value(),
-        Header::Require(options) if name.eq_ignore_ascii_case("Require") => options.value(),
-        Header::RetryAfter(seconds) if name.eq_ignore_ascii_case("Retry-After") => seconds.value(),
-        Header::WwwAuthenticate(challenge) if name.eq_ignore_ascii_case("WWW-Authenticate") => {
-            challenge.value()
-        }
-        Header::ProxyAuthenticate(challenge) if name.eq_ignore_ascii_case("Proxy-Authenticate") => {
-            challenge.value()
-        }
-        Header::Other(other, value) if name.eq_ignore_ascii_case(other) => value,
-        _ => return None,
-    };
-    Some(value)
-}
-
-fn with_received(vias: &str, peer: Option<SocketAddr>) -> Header {
-    let (top, rest) = match split_list(vias).next() {
-        Some(top) => (top, &vias[vias.find(top).unwrap_or(0) + top.len()..]),
-        None => (vias, ""),
-    };
-    let asks_for_port =
-        top.split(';').skip(1).any(|parameter| parameter.trim().eq_ignore_ascii_case("rport"));
-    match peer {
-        Some(peer) if asks_for_port => {
-            let others: Vec<&str> = top
-                .split(';')
-                .filter(|parameter| !parameter.trim().eq_ignore_ascii_case("rport"))
-                .collect();
-            let top = others.join(";");
-            header("Via", &format!("{top};rport={};received={}{rest}", peer.port(), peer.ip()))
-        }
-        _ => header("Via", vias),
+/// The Via line with its topmost element saying where the request came from, if it asks for that.
+fn with_received(vias: &str, peer: Option<SocketAddr>) -> String {
+    let (Some(peer), Some(top)) = (peer, split_list(vias).next()) else { return vias.to_owned() };
+    let rest = &vias[vias.find(top).unwrap_or(0) + top.len()..];
+    let is_rport = |parameter: &str| parameter.trim().eq_ignore_ascii_case("rport");
+    if !top.split(';').skip(1).any(is_rport) {
+        return vias.to_owned();
     }
-}
-
-fn is_token(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c)
+    let others: Vec<&str> = top.split(';').filter(|parameter| !is_rport(parameter)).collect();
+    format!("{};rport={};received={}{rest}", others.join(";"), peer.port(), peer.ip())
 }
 
 #[cfg(test)]
@@ -384,7 +389,7 @@ mod tests {
         assert_eq!(invite.tag_in_to(), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
-        assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=TCP"));
+        assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=tcp"));
         let v6 = parse(&INVITE.replace("10.0.0.1:5091", "[2001:db8::1]:5091"));
         assert_eq!(v6.contact_uri().as_deref(), Some("sip:+1650@[2001:db8::1]:5091;transport=tcp"));
     }

@@ -1,8 +1,8 @@
 //! A SIP user agent (RFC 3261) without sockets: bytes and time in, bytes and events out.
 //!
-//! [`framing`] finds and normalises messages, [`message`] reads and builds them, [`transaction`] repeats what gets
-//! lost, [`dialog`] remembers the legs, [`registration`] keeps the supervisor's device registered and [`UserAgent`] puts
-//! them together.
+//! [`framing`] finds and normalises messages, [`message`] and [`syntax`] read and build them, [`transaction`] repeats
+//! what gets lost, [`dialog`] remembers the legs, [`registration`] keeps the supervisor's device registered and
+//! [`UserAgent`] puts them together.
 
 pub mod dialog;
 pub mod digest;
@@ -10,6 +10,7 @@ pub mod framing;
 pub mod message;
 pub mod registration;
 mod serve;
+pub mod syntax;
 pub mod transaction;
 mod user_agent;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Flow;
 use super::dialog::{EndReason, Leg, LegId, LegState, PendingRequest};
-use super::message::{ALLOW, HeaderValues, Method, Request, ResponseBuilder};
+use super::message::{ALLOW, HeaderValues, Method, Request, ResponseBuilder, Unmet};
 use super::transaction::{Acknowledged, TransactionKey};
 use super::user_agent::{Event, Invite, Refusal, UserAgent, peer, token};
 
@@ -25,8 +25,9 @@ impl UserAgent {
             return;
         }
         if let Some(defect) = request.defect {
-            let reason = format!("Bad Request: {defect}");
-            self.refuse(now, flow, &key, &request, 400, &reason, Refusal::Malformed);
+            let (code, reason) = defect.refusal();
+            let reason = format!("{reason}: {defect}");
+            self.refuse(now, flow, &key, &request, code, &reason, Refusal::Malformed);
             return;
         }
         let leg = request.tag_in_to().and_then(|_| self.leg_of(&request));
@@ -38,6 +39,10 @@ impl UserAgent {
                 return;
             }
         };
+        if let Some(unmet) = request.unmet() {
+            self.refuse_unmet(now, flow, &key, &request, &unmet);
+            return;
+        }
         use rsip::Method::*;
         match (method, leg) {
             (Cancel, _) => self.cancelled(now, flow, &key, &request),
@@ -73,16 +78,6 @@ impl UserAgent {
     }
 
     fn invited(&mut self, now: Instant, flow: Flow, key: TransactionKey, request: Request) {
-        let required: Vec<&str> = request
-            .values("Require")
-            .flat_map(|options| options.split(','))
-            .map(str::trim)
-            .filter(|option| !option.is_empty() && !option.eq_ignore_ascii_case("timer"))
-            .collect();
-        if !required.is_empty() {
-            self.unsupported(now, flow, &key, &request, &required.join(", "));
-            return;
-        }
         if self.legs.len() >= self.max_legs {
             self.refuse(now, flow, &key, &request, 486, "Busy Here", Refusal::TooManyLegs);
             return;
@@ -232,22 +227,27 @@ impl UserAgent {
         self.refuse(now, flow, key, request, 481, reason, Refusal::UnknownDialog);
     }
 
-    fn unsupported(
+    fn refuse_unmet(
         &mut self,
         now: Instant,
         flow: Flow,
         key: &TransactionKey,
         request: &Request,
-        options: &str,
+        unmet: &Unmet,
     ) {
         let tag = token(&mut self.random);
-        let response = ResponseBuilder::new(request, 420, "Bad Extension", peer(flow))
+        let (code, reason, header) = unmet.refusal();
+        let response = ResponseBuilder::new(request, code, reason, peer(flow))
             .to_tag(&tag)
-            .header("Unsupported", options)
+            .header(&header.name, &header.value)
             .build();
-        let by_ack = Acknowledged::ByTransaction;
-        self.transmits.extend(self.transactions.respond(now, key, response, by_ack));
-        self.events.push_back(Event::Refused { reason: Refusal::UnsupportedExtension, flow });
+        let acknowledged = acknowledged(request);
+        self.transmits.extend(self.transactions.respond(now, key, response, acknowledged));
+        let reason = match unmet {
+            Unmet::Extensions(_) => Refusal::UnsupportedExtension,
+            Unmet::ContentType | Unmet::Accept => Refusal::UnsupportedContent,
+        };
+        self.events.push_back(Event::Refused { reason, flow });
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -262,11 +262,7 @@ impl UserAgent {
         refusal: Refusal,
     ) {
         let tag = token(&mut self.random);
-        let acknowledged = match request.method {
-            Method::Known(rsip::Method::Invite) => Acknowledged::ByTransaction,
-            Method::Known(_) | Method::Extension(_) => Acknowledged::Never,
-        };
-        self.respond(now, key, request, code, reason, &tag, acknowledged);
+        self.respond(now, key, request, code, reason, &tag, acknowledged(request));
         self.events.push_back(Event::Refused { reason: refusal, flow });
     }
 
@@ -303,5 +299,13 @@ impl UserAgent {
             Some(leg) => leg.local_tag.clone(),
             None => token(&mut self.random),
         }
+    }
+}
+
+/// What ends the repetition of a refusal.
+fn acknowledged(request: &Request) -> Acknowledged {
+    match request.method {
+        Method::Known(rsip::Method::Invite) => Acknowledged::ByTransaction,
+        Method::Known(_) | Method::Extension(_) => Acknowledged::Never,
     }
 }

@@ -46,7 +46,7 @@ impl TransactionKey {
     fn via(request: &Request) -> String {
         let via = request.top_via().unwrap_or_default();
         match request.branch() {
-            Some(branch) if branch.starts_with("z9hG4bK") => {
+            Some(branch) if branch.strip_prefix("z9hG4bK").is_some_and(|id| !id.is_empty()) => {
                 let sent_by = via.split(';').next().unwrap_or_default();
                 format!("{branch} {sent_by}")
             }

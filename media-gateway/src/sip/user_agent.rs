@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use super::dialog::{EndReason, Leg, LegId, LegState};
 use super::framing::{FramingError, StreamFramer, parse_datagram};
-use super::message::{HeaderValues, Message, Response, ResponseBuilder, via};
+use super::message::{HeaderValues, Message, Response, ResponseBuilder, split_list, via};
 use super::registration::{Account, Outcome, Registration, RegistrationFailure};
 use super::transaction::{Acknowledged, ClientTransaction, LIFETIME, ServerTransactions};
 use super::{Flow, StreamId, Transmit};
@@ -119,7 +119,7 @@ pub struct Invite {
 pub enum Refusal {
     /// Not SIP at all: dropped.
     NotSip,
-    /// Malformed: 400.
+    /// Malformed: 400, or 416 and 505 for a scheme and a version that are not SIP's.
     Malformed,
     /// An extension method: 501.
     UnknownMethod,
@@ -131,6 +131,8 @@ pub enum Refusal {
     TooManyLegs,
     /// Requires an extension that is not supported: 420.
     UnsupportedExtension,
+    /// Brings a body that is no SDP, or takes no SDP for an answer: 415 or 406.
+    UnsupportedContent,
     /// A re-INVITE out of order, or while another one is pending: 500 or 491.
     OutOfOrder,
 }
@@ -192,9 +194,13 @@ impl UserAgent {
             let local = state.local;
             match message {
                 Ok(message) => self.handle_message(now, Flow::Stream(stream), local, message),
-                Err(error) => {
+                Err(error) if error.loses_framing() => {
                     self.streams.remove(&stream);
                     self.events.push_back(Event::StreamCorrupt { stream, error });
+                }
+                Err(_) => {
+                    let (reason, flow) = (Refusal::NotSip, Flow::Stream(stream));
+                    self.events.push_back(Event::Refused { reason, flow });
                 }
             }
         }
@@ -341,6 +347,10 @@ impl UserAgent {
     }
 
     fn handle_response(&mut self, now: Instant, response: &Response) {
+        if response.values("Via").flat_map(split_list).count() != 1 {
+            // Meant for somebody else (RFC 3261 section 8.1.3.3).
+            return;
+        }
         match response.cseq() {
             Some((_, "REGISTER")) => {
                 let token = token(&mut self.random);

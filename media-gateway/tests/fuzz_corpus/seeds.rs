@@ -1,0 +1,230 @@
+//! Where the corpus starts: one small input for each thing that a target can meet.
+
+use super::fixture;
+
+/// A target, the name of a seed, and its bytes.
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// The seeds of all targets.
+pub fn all() -> Vec<Seed> {
+    [messages(), streams(), calls(), descriptions(), packets(), payloads()].concat()
+}
+
+/// Every torture message.
+fn messages() -> Vec<Seed> {
+    let torture = ["rfc4475", "rfc5118"].into_iter().flat_map(fixture::all);
+    torture.map(|(name, bytes)| ("sip_message", name, bytes)).collect()
+}
+
+/// Torture messages one behind the other. The first byte says in which pieces they come.
+fn streams() -> Vec<Seed> {
+    let stream = |name: &str, piece_len: u8, parts: &[&[u8]]| {
+        ("sip_stream", name.to_owned(), [&[piece_len], parts.concat().as_slice()].concat())
+    };
+    let [invite, options, register, response] =
+        ["esc01", "semiuri", "dblreq", "unreason"].map(torture);
+    vec![
+        stream("several-in-one-read", 255, &[&options, &register, &response]),
+        stream("byte-by-byte", 1, &[&invite, &options]),
+        stream("keep-alives-between", 3, &[b"\r\n\r\n", &options, b"\r\n\r\n\r\n", &response]),
+        stream("lone-line-feeds", 7, &[&without_returns(&options), &without_returns(&invite)]),
+        stream("unreadable-status-between", 100, &[&torture("bigcode"), &options]),
+        stream("negative-length", 50, &[&options, &torture("ncl"), &options]),
+        stream("two-lengths", 50, &[&torture("mcl01"), &options]),
+        stream("body-to-come", 200, &[&torture("clerr")]),
+        stream("not-sip", 10, &[b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"]),
+    ]
+}
+
+/// What a caller does. The first byte is 0 for UDP and 1 for TCP.
+fn calls() -> Vec<Seed> {
+    let over_tcp = |name: &str, parts: &[&[u8]]| {
+        ("sip_user_agent", name.to_owned(), [b"\x01", parts.concat().as_slice()].concat())
+    };
+    let invite = torture("esc01");
+    let as_method = |method: &str| {
+        String::from_utf8(invite.clone()).unwrap().replace("INVITE", method).into_bytes()
+    };
+    let [cancel, ack, bye, update] = ["CANCEL", "ACK", "BYE", "UPDATE"].map(as_method);
+    vec![
+        over_tcp("call", &[&invite]),
+        over_tcp("call-and-cancel", &[&invite, &cancel]),
+        over_tcp("call-repeated-and-acknowledged", &[&invite, &invite, &ack]),
+        over_tcp("update-and-bye-of-no-call", &[&update, &bye]),
+        over_tcp("two-calls", &[&invite, &torture("baddate"), &torture("ipv6-in-sdp")]),
+        over_tcp("late-offer", &[&without_body(&invite)]),
+        over_tcp("refused", &[&torture("bext01"), &torture("invut"), &torture("insuf")]),
+        over_tcp("responses", &[&torture("unreason"), &torture("scalarlg")]),
+        ("sip_user_agent", "call-over-udp".into(), [b"\0", invite.as_slice()].concat()),
+        (
+            "sip_user_agent",
+            "truncated-over-udp".into(),
+            [b"\0", torture("clerr").as_slice()].concat(),
+        ),
+    ]
+}
+
+/// Offers of the shapes that RingCentral sends, and others.
+fn descriptions() -> Vec<Seed> {
+    const HEAD: &str = "v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n";
+    const C: &str = "c=IN IP4 192.0.2.1\r\n";
+    let offer = |name: &str, text: String| ("sdp", name.to_owned(), text.into_bytes());
+    let one = "m=audio 42898 RTP/AVP 111 9 0 18 8 109 13 101\r\na=rtpmap:111 OPUS/48000/2\r\n\
+        a=fmtp:111 useinbandfec=1;usedtx=0\r\na=rtpmap:9 g722/8000\r\na=rtpmap:0 pcmu/8000\r\n\
+        a=rtpmap:109 OPUS/16000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=sendrecv\r\n";
+    let party = |port: u16, id: &str| {
+        format!(
+            "m=audio {port} RTP/AVP 111 0\r\ni=Y3Mx party-id={id}\r\n{C}a=rtpmap:111 OPUS/48000/2\r\n"
+        )
+    };
+    let secure = "m=audio 5000 RTP/SAVP 0\r\n\
+        a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk|2^31|1:1\r\n\
+        a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk\r\na=rtcp-mux\r\n";
+    vec![
+        offer("one-line", format!("{HEAD}{C}{one}")),
+        offer("line-feeds", format!("{HEAD}{C}{one}").replace('\r', "")),
+        offer(
+            "two-parties",
+            format!("{HEAD}{}{}a=inactive\r\n", party(50400, "p-1"), party(50402, "p-2")),
+        ),
+        offer("held-the-old-way", format!("{HEAD}c=IN IP4 0.0.0.0\r\n{one}")),
+        offer(
+            "sendonly-v6",
+            format!("{HEAD}c=IN IP6 2001:db8::1\r\na=sendonly\r\nm=audio 6000 RTP/AVP 8\r\n"),
+        ),
+        offer("secure", format!("{HEAD}{C}{secure}")),
+        offer("audio-and-video", body(&torture("esc01"))),
+        offer("mixed-families", body(&torture("mult-ip-in-sdp"))),
+        offer("no-codec", body(&torture("ipv6-in-sdp"))),
+        offer("disabled", format!("{HEAD}{C}m=audio 0 RTP/AVP 0\r\nm=image 0 udptl t38\r\n")),
+    ]
+}
+
+/// Datagrams on a media port, each behind its length and the pause before it in steps of 2 ms. The first byte picks the
+/// format.
+fn packets() -> Vec<Seed> {
+    let seed = |name: &str, format: u8, datagrams: &[(u8, Vec<u8>)]| {
+        let records = datagrams.iter().flat_map(|(pause, datagram)| record(*pause, datagram));
+        ("rtp", name.to_owned(), [format].into_iter().chain(records).collect())
+    };
+    let pcmu = |number: u16| rtp(0, number, u32::from(number) * 160, 1, &[0xd5; 160]);
+    let opus = |number: u16| rtp(111, number, u32::from(number) * 960, 1, b"\xf8\xff\xfe");
+    let stranger = |number: u16| rtp(0, number, u32::from(number) * 160, 2, &[0x7f; 80]);
+    let with_first = |first: u8, rest: &[u8]| {
+        let mut datagram = rtp(0, 1, 160, 1, rest);
+        datagram[0] = first;
+        datagram
+    };
+    vec![
+        seed("in-order", 2, &[1, 2, 3, 4].map(|n| (10, pcmu(n)))),
+        seed("out-of-order", 2, &[1, 3, 2, 2, 5, 4].map(|n| (10, pcmu(n)))),
+        seed("hole", 0, &[1, 2, 5, 6].map(|n| (10, opus(n)))),
+        seed("wrap", 0, &[65534, 65535, 0, 1].map(|n| (10, opus(n)))),
+        seed("silence-between", 2, &[(10, pcmu(1)), (255, pcmu(2)), (255, pcmu(40))]),
+        seed(
+            "another-source",
+            2,
+            &[1, 2, 3, 4, 5, 6].map(|n| (110, if n < 2 { pcmu(n) } else { stranger(n) })),
+        ),
+        seed(
+            "telephone-event",
+            2,
+            &[(10, pcmu(1)), (10, rtp(101, 2, 160, 1, b"\x05\x0a\x01\x40")), (10, pcmu(3))],
+        ),
+        seed(
+            "padding-and-extension",
+            2,
+            &[
+                (10, with_first(0xa0, b"audio\0\0\x03")),
+                (10, with_first(0x91, b"csrc\xbe\xde\0\x01\x10\xaa\0\0audio")),
+                (10, with_first(0x90, b"\xbe\xde\xff\xff")),
+            ],
+        ),
+        seed(
+            "strangers",
+            0,
+            &[
+                (10, stun()),
+                (10, receiver_report()),
+                (10, b"\x16\xfe\xfd\0".to_vec()),
+                (10, vec![]),
+            ],
+        ),
+    ]
+}
+
+/// Payloads, each behind its length and, in steps of 10 samples, what is concealed before it. The first byte picks the
+/// codec.
+fn payloads() -> Vec<Seed> {
+    let seed = |name: &str, format: u8, payloads: &[(u8, &[u8])]| {
+        let records = payloads.iter().flat_map(|(concealed, payload)| record(*concealed, payload));
+        ("codec", name.to_owned(), [format].into_iter().chain(records).collect())
+    };
+    vec![
+        seed("pcmu", 2, &[(0, &[0xd5; 160]), (16, &[0x00; 160])]),
+        seed("pcma", 3, &[(0, &[0x55; 80]), (255, &[0x2a; 240])]),
+        seed("opus-silence", 0, &[(0, b"\xf8\xff\xfe"), (32, b"\xf8\xff\xfe")]),
+        seed(
+            "opus-silk-with-redundancy",
+            0,
+            &[(0, b"\x48\x83\x1c\xa2\x77\x10"), (32, b"\x48\xc3\x1c\xa2\x77\x10")],
+        ),
+        seed("opus-hybrid", 0, &[(0, b"\x78\x07\xc9\x79\xc8\xc9\x57\xc0\xa2\x12\x24")]),
+        seed("opus-dtx", 0, &[(0, b"\x08"), (255, b"\x0b")]),
+        seed(
+            "opus-two-frames",
+            0,
+            &[(0, b"\xf9\xff\xfe\xff\xfe"), (0, b"\xfa\x02\xff\xfe\xff\xfe")],
+        ),
+        seed(
+            "opus-many-frames",
+            0,
+            &[(0, b"\xfb\x06\xff\xff\xff\xff\xff\xff"), (0, b"\xfb\x7f"), (0, b"\xfb\xc2\x02\x01")],
+        ),
+        seed("opus-padding", 0, &[(0, b"\xfb\x41\x02\xff\xfe\0\0"), (0, b"\xfb\x41\xff\xff\xff")]),
+        seed("empty", 0, &[(1, b"")]),
+    ]
+}
+
+fn torture(name: &str) -> Vec<u8> {
+    let mut all = ["rfc4475", "rfc5118"].into_iter().flat_map(fixture::all);
+    all.find(|(known, _)| known == name).unwrap_or_else(|| panic!("no message {name}")).1
+}
+
+fn without_returns(message: &[u8]) -> Vec<u8> {
+    // The body is counted as it stands.
+    let (head, body) = message.split_at(head_len(message));
+    [head.iter().copied().filter(|byte| *byte != b'\r').collect(), body.to_vec()].concat()
+}
+
+fn without_body(message: &[u8]) -> Vec<u8> {
+    let head = std::str::from_utf8(&message[..head_len(message)]).unwrap();
+    head.replace("Content-Length: 150", "Content-Length: 0").into_bytes()
+}
+
+fn body(message: &[u8]) -> String {
+    String::from_utf8(message[head_len(message)..].to_vec()).unwrap()
+}
+
+fn head_len(message: &[u8]) -> usize {
+    message.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4
+}
+
+fn record(extra: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(bytes.len()).unwrap(), extra], bytes].concat()
+}
+
+fn rtp(payload_type: u8, number: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let (number, timestamp) = (number.to_be_bytes(), timestamp.to_be_bytes());
+    [&[0x80, payload_type], &number[..], &timestamp, &ssrc.to_be_bytes(), payload].concat()
+}
+
+/// A binding request with one attribute (RFC 8489).
+fn stun() -> Vec<u8> {
+    b"\0\x01\0\x08\x21\x12\xa4\x42transaction1\x80\x22\0\x04test".to_vec()
+}
+
+/// A receiver report with one block (RFC 3550 section 6.4.2).
+fn receiver_report() -> Vec<u8> {
+    [&b"\x81\xc9\0\x07"[..], &[0, 0, 0, 1], &[0; 24]].concat()
+}
