@@ -4,11 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::dialog::{EndReason, Leg, LegId, LegState};
 use super::framing::{FramingError, StreamFramer, parse_datagram};
+use super::keepalive::{PING, PONG};
 use super::message::{HeaderValues, Message, Response, ResponseBuilder, via};
 use super::registration::{Account, Outcome, Registration, RegistrationFailure};
 use super::transaction::{Acknowledged, ClientTransaction, LIFETIME, ServerTransactions};
@@ -185,6 +187,12 @@ impl UserAgent {
     /// Bytes were read from a connection.
     pub fn handle_stream_bytes(&mut self, now: Instant, stream: StreamId, bytes: &[u8]) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
+        let keep_alive = state.framer.is_between_messages().then_some(bytes);
+        self.registration.handle_received(Flow::Stream(stream), keep_alive == Some(PONG));
+        if keep_alive == Some(PING) {
+            let bytes = Bytes::from_static(PONG);
+            self.transmits.push_back(Transmit { flow: Flow::Stream(stream), bytes });
+        }
         state.framer.push(bytes);
         while let Some(state) = self.streams.get_mut(&stream)
             && let Some(message) = state.framer.next_message()
@@ -209,14 +217,12 @@ impl UserAgent {
 
     /// Registers the device on a flow and keeps it registered there. `local` is our address on that flow.
     pub fn register(&mut self, now: Instant, flow: Flow, local: SocketAddr) {
-        let token = token(&mut self.random);
-        self.registration.start(now, flow, local, &token, &mut self.transmits);
+        self.registration.start(now, flow, local, &mut self.random, &mut self.transmits);
     }
 
     /// Takes the device off the registrar. `false`: it is not registered, so no event follows.
     pub fn unregister(&mut self, now: Instant) -> bool {
-        let token = token(&mut self.random);
-        self.registration.stop(now, &token, &mut self.transmits)
+        self.registration.stop(now, &mut self.random, &mut self.transmits)
     }
 
     /// The flow that the device is registered on now.
@@ -308,8 +314,7 @@ impl UserAgent {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let token = token(&mut self.random);
-        let outcome = self.registration.handle_timeout(now, &token, &mut self.transmits);
+        let outcome = self.registration.handle_timeout(now, &mut self.random, &mut self.transmits);
         self.registration_event(outcome);
         for leg in self.transactions.handle_timeout(now, &mut self.transmits) {
             if self.legs.get(&leg).is_some_and(|leg| leg.state != LegState::Closing) {
@@ -343,9 +348,8 @@ impl UserAgent {
     fn handle_response(&mut self, now: Instant, response: &Response) {
         match response.cseq() {
             Some((_, "REGISTER")) => {
-                let token = token(&mut self.random);
-                let outcome =
-                    self.registration.handle_response(now, response, &token, &mut self.transmits);
+                let (random, out) = (&mut self.random, &mut self.transmits);
+                let outcome = self.registration.handle_response(now, response, random, out);
                 self.registration_event(outcome);
             }
             Some((_, "BYE")) => {
