@@ -227,8 +227,7 @@ impl EventLoop {
     }
 
     fn hang_up(&mut self, leg: LegId) {
-        let local = self.local_of(leg);
-        self.user_agent.hang_up(Instant::now().into_std(), leg, local);
+        self.user_agent.hang_up(Instant::now().into_std(), leg);
         self.legs.end(leg);
     }
 

@@ -177,10 +177,14 @@ impl Request {
 
     /// The body, if it is there and its type is that of SDP or unsaid.
     pub fn sdp(&self) -> Option<&[u8]> {
-        let is_sdp = self
-            .value("Content-Type")
-            .is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
-        (is_sdp && !self.body.is_empty()).then_some(self.body.as_slice())
+        sdp(self, &self.body)
+    }
+}
+
+impl Response {
+    /// The body, if it is there and its type is that of SDP or unsaid.
+    pub fn sdp(&self) -> Option<&[u8]> {
+        sdp(self, &self.body)
     }
 }
 
@@ -249,13 +253,24 @@ impl ResponseBuilder {
     }
 }
 
-/// Builds a request of ours.
+/// Builds a request of ours without a body.
 pub fn request(method: &str, uri: &str, headers: &[(&str, String)]) -> Bytes {
-    let headers: Vec<Header> = headers.iter().map(|(name, value)| header(name, value)).collect();
-    Bytes::from(format!(
-        "{method} {uri} SIP/2.0\r\n{}Content-Length: 0\r\n\r\n",
-        Headers::from(headers)
-    ))
+    request_with_sdp(method, uri, headers, None)
+}
+
+/// Builds a request of ours.
+pub fn request_with_sdp(
+    method: &str,
+    uri: &str,
+    headers: &[(&str, String)],
+    sdp: Option<&str>,
+) -> Bytes {
+    let kind = sdp.map(|_| header("Content-Type", "application/sdp"));
+    let body = sdp.unwrap_or_default();
+    let headers = headers.iter().map(|(name, value)| header(name, value));
+    let headers: Vec<Header> =
+        headers.chain(kind).chain([header("Content-Length", &body.len().to_string())]).collect();
+    Bytes::from(format!("{method} {uri} SIP/2.0\r\n{}\r\n{body}", Headers::from(headers)))
 }
 
 /// Our Via for a request on a flow.
@@ -332,6 +347,7 @@ fn value_if<'a>(header: &'a Header, name: &str) -> Option<&'a str> {
         Header::CallInfo(info) if name.eq_ignore_ascii_case("Call-Info") => info.value(),
         Header::Supported(options) if name.eq_ignore_ascii_case("Supported") => options.value(),
         Header::Require(options) if name.eq_ignore_ascii_case("Require") => options.value(),
+        Header::Allow(methods) if name.eq_ignore_ascii_case("Allow") => methods.value(),
         Header::RetryAfter(seconds) if name.eq_ignore_ascii_case("Retry-After") => seconds.value(),
         Header::WwwAuthenticate(challenge) if name.eq_ignore_ascii_case("WWW-Authenticate") => {
             challenge.value()
@@ -363,6 +379,13 @@ fn with_received(vias: &str, peer: Option<SocketAddr>) -> Header {
         }
         _ => header("Via", vias),
     }
+}
+
+fn sdp<'a>(message: &impl HeaderValues, body: &'a [u8]) -> Option<&'a [u8]> {
+    let is_sdp = message
+        .value("Content-Type")
+        .is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
+    (is_sdp && !body.is_empty()).then_some(body)
 }
 
 fn is_token(c: char) -> bool {

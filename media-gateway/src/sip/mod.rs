@@ -1,28 +1,38 @@
 //! A SIP user agent (RFC 3261) without sockets: bytes and time in, bytes and events out.
 //!
 //! [`framing`] finds and normalises messages, [`message`] reads and builds them, [`transaction`] repeats what gets
-//! lost, [`dialog`] remembers the legs, [`registration`] keeps the supervisor's device registered and [`UserAgent`] puts
-//! them together. [`failover`] says which proxy to register through, and when.
+//! lost, [`registration`] keeps the supervisor's device registered. A leg is a dialog with a session timer and whatever
+//! waits for a response. [`UserAgent`] puts them together: `serve` takes requests, `serve_leg` those within a leg, and
+//! `own_requests` sends ours. [`failover`] says which proxy to register through, and when.
 
-pub mod dialog;
+mod dialog;
 pub mod digest;
+mod event;
 pub mod failover;
 pub mod framing;
 mod keepalive;
+mod leg;
 pub mod message;
+mod own_requests;
 pub mod registration;
 mod serve;
+mod serve_leg;
+pub mod session_timer;
 pub mod transaction;
 mod user_agent;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-pub use dialog::{EndReason, LegId};
+pub use event::{Event, Invite, Refusal};
+pub use leg::{EndReason, LegId};
 pub use registration::{Account, RegistrationFailure};
-pub use user_agent::{Event, Invite, Refusal, UserAgent, UserAgentConfig};
+pub use user_agent::{UserAgent, UserAgentConfig};
 
 /// Which way messages come and go: responses and in-dialog requests travel on the flow that brought the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
