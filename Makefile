@@ -3,11 +3,12 @@
 # What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
 ARGS =
 
-.PHONY: help demo test build fmt deps screenshot fuzz fuzz-seeds
+.PHONY: help demo test test-peers fuzz fuzz-seeds build fmt deps screenshot
 
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
+	@echo 'make test-peers  test the gateway against sipp, Kamailio and baresip'
 	@echo 'make fuzz   run every fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'
@@ -20,6 +21,10 @@ demo: build
 test:
 	@scripts/deps.sh build test
 	@scripts/test.sh
+
+test-peers:
+	@scripts/deps.sh build peers
+	@scripts/test-peers.sh
 
 fuzz:
 	@scripts/fuzz.sh

@@ -106,6 +106,11 @@ impl StreamFramer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether nothing of a message has arrived yet.
+    pub fn is_between_messages(&self) -> bool {
+        self.waiting.is_none() && self.buffer.is_empty()
+    }
+
     /// The next whole message. After an error that [loses the framing](FramingError::loses_framing), close the stream.
     pub fn next_message(&mut self) -> Option<Result<Message, FramingError>> {
         let (head, body_len) = match self.waiting.take() {

@@ -58,11 +58,24 @@ pub struct Header {
 }
 
 /// A request's method. Methods are case-sensitive (RFC 3261 section 7.1).
+#[allow(missing_docs)] // The variants have the names of the methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// One that rsip names.
-    Known(rsip::Method),
-    /// An extension.
+    Ack,
+    Bye,
+    Cancel,
+    Info,
+    Invite,
+    Message,
+    Notify,
+    Options,
+    Prack,
+    Publish,
+    Refer,
+    Register,
+    Subscribe,
+    Update,
+    /// One that this user agent has never heard of.
     Extension(String),
 }
 
@@ -164,21 +177,47 @@ impl Header {
 }
 
 impl Method {
+    const KNOWN: [Method; 14] = [
+        Method::Ack,
+        Method::Bye,
+        Method::Cancel,
+        Method::Info,
+        Method::Invite,
+        Method::Message,
+        Method::Notify,
+        Method::Options,
+        Method::Prack,
+        Method::Publish,
+        Method::Refer,
+        Method::Register,
+        Method::Subscribe,
+        Method::Update,
+    ];
+
     /// Reads a method; `None` if it is no token.
     pub fn parse(text: &str) -> Option<Self> {
-        let known = rsip::Method::all().into_iter().find(|method| method.to_string() == text);
-        match known {
-            Some(method) => Some(Method::Known(method)),
-            None if is_token(text) => Some(Method::Extension(text.to_owned())),
-            None => None,
-        }
+        let known = Self::KNOWN.into_iter().find(|method| method.name() == text);
+        known.or_else(|| is_token(text).then(|| Method::Extension(text.to_owned())))
     }
 
     /// As on the wire.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> &str {
         match self {
-            Method::Known(method) => method.to_string(),
-            Method::Extension(name) => name.clone(),
+            Method::Ack => "ACK",
+            Method::Bye => "BYE",
+            Method::Cancel => "CANCEL",
+            Method::Info => "INFO",
+            Method::Invite => "INVITE",
+            Method::Message => "MESSAGE",
+            Method::Notify => "NOTIFY",
+            Method::Options => "OPTIONS",
+            Method::Prack => "PRACK",
+            Method::Publish => "PUBLISH",
+            Method::Refer => "REFER",
+            Method::Register => "REGISTER",
+            Method::Subscribe => "SUBSCRIBE",
+            Method::Update => "UPDATE",
+            Method::Extension(name) => name,
         }
     }
 }
@@ -224,12 +263,14 @@ impl Request {
         self.top_via().is_some()
     }
 
-    /// What it asks for that is not to be had, if anything. ACK and CANCEL can't be refused, so they ask for nothing.
+    /// What it asks for that is not to be had, if anything. Methods that are refused anyway, or whose refusal would help
+    /// nobody (BYE), ask for nothing.
     pub fn unmet(&self) -> Option<Unmet> {
-        let method = self.method.name();
-        if method == "ACK" || method == "CANCEL" {
-            return None;
-        }
+        let can_bring_an_offer = match self.method {
+            Method::Invite | Method::Update => true,
+            Method::Info | Method::Message | Method::Notify | Method::Options => false,
+            _ => return None,
+        };
         let unknown: Vec<&str> = self
             .values("Require")
             .flat_map(split_list)
@@ -238,7 +279,7 @@ impl Request {
         if !unknown.is_empty() {
             return Some(Unmet::Extensions(unknown.join(", ")));
         }
-        if method != "INVITE" && method != "UPDATE" {
+        if !can_bring_an_offer {
             return None;
         }
         let is_plain = self
@@ -258,10 +299,14 @@ impl Request {
 
     /// The body, if it is there and its type is that of SDP or unsaid.
     pub fn sdp(&self) -> Option<&[u8]> {
-        let is_sdp = self
-            .value("Content-Type")
-            .is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
-        (is_sdp && !self.body.is_empty()).then_some(self.body.as_slice())
+        sdp(self, &self.body)
+    }
+}
+
+impl Response {
+    /// The body, if it is there and its type is that of SDP or unsaid.
+    pub fn sdp(&self) -> Option<&[u8]> {
+        sdp(self, &self.body)
     }
 }
 
@@ -328,16 +373,34 @@ impl ResponseBuilder {
     }
 }
 
-/// Builds a request of ours.
+/// Builds a request of ours without a body.
 pub fn request(method: &str, uri: &str, headers: &[(&str, String)]) -> Bytes {
-    let headers: Vec<Header> =
-        headers.iter().map(|(name, value)| Header::new(name, value)).collect();
-    serialise(&format!("{method} {uri} SIP/2.0"), &headers, &[])
+    request_with_sdp(method, uri, headers, None)
+}
+
+/// Builds a request of ours.
+pub fn request_with_sdp(
+    method: &str,
+    uri: &str,
+    headers: &[(&str, String)],
+    sdp: Option<&str>,
+) -> Bytes {
+    let kind = sdp.map(|_| Header::new("Content-Type", "application/sdp"));
+    let headers = headers.iter().map(|(name, value)| Header::new(name, value));
+    let headers: Vec<Header> = headers.chain(kind).collect();
+    serialise(&format!("{method} {uri} SIP/2.0"), &headers, sdp.unwrap_or_default().as_bytes())
 }
 
 /// Our Via for a request on a flow.
 pub fn via(flow: Flow, local: SocketAddr, branch: &str) -> String {
     format!("SIP/2.0/{} {local};rport;branch={branch}", flow.transport())
+}
+
+fn sdp<'a>(message: &impl HeaderValues, body: &'a [u8]) -> Option<&'a [u8]> {
+    let is_sdp = message
+        .value("Content-Type")
+        .is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
+    (is_sdp && !body.is_empty()).then_some(body)
 }
 
 fn serialise(start_line: &str, headers: &[Header], body: &[u8]) -> Bytes {
@@ -387,6 +450,10 @@ mod tests {
         let invite = parse(INVITE);
         assert_eq!(invite.tag_in_from(), Some("yes"));
         assert_eq!(invite.tag_in_to(), None);
+        let contact =
+            "\"\\\" <\" <sip:a@b;x=1>;expires=182;+sip.instance=\"<urn:uuid:1>\";reg-id=1";
+        assert_eq!(parameter(contact, "expires"), Some("182"));
+        assert_eq!(parameter(contact, "x"), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
         assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=tcp"));

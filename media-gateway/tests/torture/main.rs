@@ -93,7 +93,7 @@ fn over_udp(name: &str, message: &[u8]) -> Vec<Effect> {
 
 fn over_tcp(name: &str, message: &[u8], read_len: usize) -> Vec<Effect> {
     let mut user_agent = user_agent();
-    let (now, stream) = (Instant::now(), StreamId(1));
+    let (now, stream) = (Instant::now(), StreamId::tcp(1));
     user_agent.handle_stream_opened(stream, address("10.0.0.5:5060"));
     for read in message.chunks(read_len) {
         user_agent.handle_stream_bytes(now, stream, read);
@@ -107,6 +107,7 @@ fn user_agent() -> UserAgent {
         user_name: "18002097562*102".into(),
         authorization_id: "802512345678".into(),
         password: "password".into(),
+        instance: Default::default(),
     };
     UserAgent::new(UserAgentConfig { account, max_legs: 4 }, StdRng::seed_from_u64(1))
 }
