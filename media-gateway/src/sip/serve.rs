@@ -9,6 +9,9 @@ use super::message::{ALLOW, HeaderValues, Method, Request, ResponseBuilder};
 use super::transaction::{Acknowledged, TransactionKey};
 use super::user_agent::{Event, Invite, Refusal, UserAgent, peer, token};
 
+/// How long a caller who met an overload or a shutdown is asked to stay away (RFC 3261 section 20.33).
+const RETRY_AFTER_SECONDS: &str = "5";
+
 impl UserAgent {
     /// Takes one request.
     pub(super) fn serve(&mut self, now: Instant, flow: Flow, local: SocketAddr, request: Request) {
@@ -289,6 +292,9 @@ impl UserAgent {
         }
         if matches!(code, 405 | 501) {
             response = response.header("Allow", ALLOW);
+        }
+        if code == 503 {
+            response = response.header("Retry-After", RETRY_AFTER_SECONDS);
         }
         let bytes = response.build();
         self.transmits.extend(self.transactions.respond(now, key, bytes, acknowledged));
