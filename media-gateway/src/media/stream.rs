@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, debug, info};
 
 use super::keepalive::KeepAlive;
 use super::source::SourceLock;
+use crate::metrics::StreamCounters;
 use crate::uplink::Feed;
 
 /// Between two packets of silence.
@@ -97,6 +98,7 @@ impl MediaStream {
             lock: SourceLock::new(now, remote),
             feed,
             rejected: 0,
+            counters: StreamCounters::new(),
         };
         let number = port.port;
         let task = tokio::spawn(task.run(port, remotes).instrument(span));
@@ -126,6 +128,7 @@ struct Task {
     lock: SourceLock,
     feed: Feed,
     rejected: u64,
+    counters: StreamCounters,
 }
 
 impl Task {
@@ -168,6 +171,11 @@ impl Task {
             }
             self.forward();
         }
+        // What has arrived by now was said before the end.
+        while let Ok((len, source)) = port.rtp.try_recv_from(&mut datagram) {
+            self.handle_datagram(source, &datagram[..len]);
+            self.forward();
+        }
         self.receiver.finish();
         self.forward();
         self.feed.finish();
@@ -179,10 +187,14 @@ impl Task {
         let is_expected = matches!(datagram, [first, second, ..]
             if first >> 6 == 2 && second & 0x7f == self.format.payload_type);
         let taken = match self.lock.admit(now, source, is_expected) {
-            Ok(()) => {
-                self.receiver.handle_datagram(now, datagram).map_err(|error| error.to_string())
+            Ok(()) => self.receiver.handle_datagram(now, datagram).map_err(|error| {
+                self.counters.refused(&error);
+                error.to_string()
+            }),
+            Err(error) => {
+                self.counters.refused(&error);
+                Err(error.to_string())
             }
-            Err(error) => Err(error.to_string()),
         };
         if let Err(reason) = taken {
             self.rejected += 1;
@@ -197,6 +209,7 @@ impl Task {
         while let Some(audio) = self.receiver.poll_audio() {
             self.feed.push(audio, self.format.codec.sample_rate(), unix_ms());
         }
+        self.counters.count(self.receiver.stats());
     }
 
     async fn send_silence(&mut self, rtp: &UdpSocket) {
