@@ -280,15 +280,26 @@ pub fn via(flow: Flow, local: SocketAddr, branch: &str) -> String {
 
 /// A parameter of a header value that follows the name-addr, if any: `<sip:a;x=1>;tag=2` has `tag` and no `x`.
 pub fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after_uri = match value.rfind('>') {
-        Some(end) => &value[end + 1..],
-        None => value,
-    };
-    after_uri.split(';').skip(1).find_map(|parameter| {
+    after_uri(value).split(';').skip(1).find_map(|parameter| {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
         key.trim().eq_ignore_ascii_case(name).then_some(value).filter(|value| !value.is_empty())
     })
+}
+
+/// What follows the URI of a name-addr; all of an addr-spec. Brackets within quotes are not the URI's.
+fn after_uri(value: &str) -> &str {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let end = value.find(|c| {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        c == '>' && !is_quoted
+    });
+    end.map_or(value, |end| &value[end + 1..])
 }
 
 /// The URI of a name-addr or addr-spec, without brackets and header parameters.
@@ -405,6 +416,10 @@ mod tests {
         let invite = parse(INVITE);
         assert_eq!(invite.tag_in_from(), Some("yes"));
         assert_eq!(invite.tag_in_to(), None);
+        let contact =
+            "\"\\\" <\" <sip:a@b;x=1>;expires=182;+sip.instance=\"<urn:uuid:1>\";reg-id=1";
+        assert_eq!(parameter(contact, "expires"), Some("182"));
+        assert_eq!(parameter(contact, "x"), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
         assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=TCP"));

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::event::{Event, Refusal};
 use super::framing::{StreamFramer, parse_datagram};
+use super::keepalive::{PING, PONG};
 use super::leg::{EndReason, Leg, LegId, LegState};
 use super::message::{HeaderValues, Message, Response};
 use super::registration::{Account, Outcome, Registration};
@@ -100,6 +102,12 @@ impl UserAgent {
     /// Bytes were read from a connection.
     pub fn handle_stream_bytes(&mut self, now: Instant, stream: StreamId, bytes: &[u8]) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
+        let keep_alive = state.framer.is_between_messages().then_some(bytes);
+        self.registration.handle_received(Flow::Stream(stream), keep_alive == Some(PONG));
+        if keep_alive == Some(PING) {
+            let bytes = Bytes::from_static(PONG);
+            self.transmits.push_back(Transmit { flow: Flow::Stream(stream), bytes });
+        }
         state.framer.push(bytes);
         while let Some(state) = self.streams.get_mut(&stream)
             && let Some(message) = state.framer.next_message()
@@ -127,14 +135,12 @@ impl UserAgent {
     /// on the flow of an earlier registration are moved to this one once it succeeds.
     pub fn register(&mut self, now: Instant, flow: Flow, local: SocketAddr) {
         self.home = Some((flow, local));
-        let token = token(&mut self.random);
-        self.registration.start(now, flow, local, &token, &mut self.transmits);
+        self.registration.start(now, flow, local, &mut self.random, &mut self.transmits);
     }
 
     /// Takes the device off the registrar. `false`: it is not registered, so no event follows.
     pub fn unregister(&mut self, now: Instant) -> bool {
-        let token = token(&mut self.random);
-        self.registration.stop(now, &token, &mut self.transmits)
+        self.registration.stop(now, &mut self.random, &mut self.transmits)
     }
 
     /// The flow that the device is registered on now.
@@ -190,8 +196,7 @@ impl UserAgent {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let token = token(&mut self.random);
-        let outcome = self.registration.handle_timeout(now, &token, &mut self.transmits);
+        let outcome = self.registration.handle_timeout(now, &mut self.random, &mut self.transmits);
         self.registration_event(now, outcome);
         self.transactions.handle_timeout(now, &mut self.transmits);
         let transmits = &mut self.transmits;
@@ -225,9 +230,8 @@ impl UserAgent {
     fn handle_response(&mut self, now: Instant, response: &Response) {
         match response.cseq() {
             Some((_, "REGISTER")) => {
-                let token = token(&mut self.random);
-                let outcome =
-                    self.registration.handle_response(now, response, &token, &mut self.transmits);
+                let (random, out) = (&mut self.random, &mut self.transmits);
+                let outcome = self.registration.handle_response(now, response, random, out);
                 self.registration_event(now, outcome);
             }
             Some(_) | None => self.handle_leg_response(now, response),

@@ -41,9 +41,9 @@ fn an_invite_is_answered_until_it_is_acknowledged() {
 
 #[test]
 fn a_leg_that_is_never_acknowledged_ends_with_a_bye() {
-    for flow in [Flow::Udp(address(PEER)), Flow::Stream(StreamId(7))] {
+    for flow in [Flow::Udp(address(PEER)), Flow::Stream(StreamId::tcp(7))] {
         let mut harness = Harness::new();
-        harness.user_agent.handle_stream_opened(StreamId(7), address(LOCAL));
+        harness.user_agent.handle_stream_opened(StreamId::tcp(7), address(LOCAL));
         harness.flow = flow;
         let leg = harness.invite();
         harness.answer(leg);

@@ -34,6 +34,7 @@ impl Harness {
             user_name: "18002097562*102".into(),
             authorization_id: "802512345678".into(),
             password: "password".into(),
+            instance: uuid::Uuid::from_u128(1),
         };
         let config = UserAgentConfig { account, max_legs: 2 };
         let user_agent = UserAgent::new(config, StdRng::seed_from_u64(1));
@@ -42,7 +43,7 @@ impl Harness {
 
     /// The device registered over a connection with this number, which the peer's messages come on from now on.
     fn register_over(&mut self, stream: u64) {
-        let (stream, local) = (StreamId(stream), address(LOCAL));
+        let (stream, local) = (StreamId::tcp(stream), address(LOCAL));
         self.flow = Flow::Stream(stream);
         self.user_agent.handle_stream_opened(stream, local);
         self.user_agent.register(self.now, self.flow, local);
@@ -59,9 +60,11 @@ impl Harness {
         }
     }
 
+    /// Without the keep-alives of the registered flow, which are tested where they are made.
     fn sent_with_flows(&mut self) -> Vec<(Flow, String)> {
         std::iter::from_fn(|| self.user_agent.poll_transmit())
             .map(|transmit| (transmit.flow, String::from_utf8(transmit.bytes.to_vec()).unwrap()))
+            .filter(|(_, text)| text != "\r\n\r\n")
             .collect()
     }
 

@@ -7,7 +7,7 @@ fn stranded() -> (Harness, LegId, String) {
     let mut harness = Harness::new();
     harness.register_over(1);
     let (leg, tag) = harness.confirmed();
-    harness.user_agent.handle_stream_closed(StreamId(1));
+    harness.user_agent.handle_stream_closed(StreamId::tcp(1));
     assert!(matches!(harness.events().as_slice(), [Event::RegistrationFailed(_)]));
     (harness, leg, tag)
 }
@@ -20,7 +20,7 @@ fn a_reinvite_moves_the_leg_to_the_new_connection() {
     harness.user_agent.handle_timeout(harness.now);
     let sent = harness.sent_with_flows();
     let [(flow, reinvite)] = sent.as_slice() else { panic!("{sent:?}") };
-    assert_eq!(*flow, Flow::Stream(StreamId(2)));
+    assert_eq!(*flow, Flow::Stream(StreamId::tcp(2)));
     assert!(reinvite.starts_with("INVITE sip:+16508370072@10.62.192.70:5091 SIP/2.0\r\n"));
     assert!(reinvite.ends_with(&format!("\r\n\r\n{SDP}")), "with the SDP as it was: {reinvite}");
     assert_eq!(header(reinvite, "Session-Expires"), Some("14400;refresher=uas"));
@@ -68,13 +68,13 @@ fn silence_after_a_move_is_not_the_end() {
     assert_eq!(starts(&sent), [(0, "INVITE"), (33_000, "INVITE")]);
     assert_eq!(harness.events(), []);
     // The second connection is lost too, and what was under way with it.
-    harness.user_agent.handle_stream_closed(StreamId(2));
+    harness.user_agent.handle_stream_closed(StreamId::tcp(2));
     harness.events();
     harness.register_over(3);
     let reinvite = harness.pass_s(0).remove(0).1;
     harness.receive(&reply(&reinvite, "200 OK", "", ""));
     harness.events();
-    assert_eq!(harness.user_agent.flow_of(leg), Some(Flow::Stream(StreamId(3))));
+    assert_eq!(harness.user_agent.flow_of(leg), Some(Flow::Stream(StreamId::tcp(3))));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_peer_may_find_the_leg_first() {
     harness.receive(&in_dialog("UPDATE", 2, &tag, ""));
     assert_eq!(harness.statuses(), ["200"]);
     assert_eq!(harness.pass_s(300), [], "the leg is where it belongs");
-    assert_eq!(harness.user_agent.flow_of(leg), Some(Flow::Stream(StreamId(2))));
+    assert_eq!(harness.user_agent.flow_of(leg), Some(Flow::Stream(StreamId::tcp(2))));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn only_legs_of_the_registration_move_and_only_when_it_does() {
     harness.receive(&reply(&register, "200 OK", "Expires: 3600\r\n", ""));
     harness.events();
     assert_eq!(harness.pass_s(10), []);
-    harness.user_agent.handle_stream_closed(StreamId(1));
+    harness.user_agent.handle_stream_closed(StreamId::tcp(1));
     harness.events();
     harness.register_over(2);
     let sent = harness.pass_s(1);

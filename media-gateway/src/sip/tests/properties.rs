@@ -137,10 +137,10 @@ impl Run {
 
     fn reconnect(&mut self) {
         if self.connections > 0 {
-            self.harness.user_agent.handle_stream_closed(StreamId(self.connections));
+            self.harness.user_agent.handle_stream_closed(StreamId::tcp(self.connections));
         }
         self.connections += 1;
-        let (stream, local) = (StreamId(self.connections), address(LOCAL));
+        let (stream, local) = (StreamId::tcp(self.connections), address(LOCAL));
         self.harness.flow = Flow::Stream(stream);
         self.harness.user_agent.handle_stream_opened(stream, local);
         self.harness.user_agent.register(self.harness.now, self.harness.flow, local);
@@ -187,7 +187,7 @@ proptest! {
         flip in 0usize..600,
     ) {
         let mut harness = Harness::new();
-        let stream = StreamId(1);
+        let stream = StreamId::tcp(1);
         harness.user_agent.handle_stream_opened(stream, address(LOCAL));
         for chunk in &chunks {
             harness.user_agent.handle_datagram(harness.now, address(LOCAL), address(PEER), chunk);

@@ -48,7 +48,7 @@ fn a_registrar_that_refuses_or_keeps_silent_is_a_failure() {
     let timeout = Event::RegistrationFailed(RegistrationFailure::Timeout);
     assert_eq!(harness.events(), [timeout]);
 
-    let stream = StreamId(3);
+    let stream = StreamId::tcp(3);
     harness.user_agent.handle_stream_opened(stream, address(LOCAL));
     harness.user_agent.register(harness.now, Flow::Stream(stream), address(LOCAL));
     harness.sent();

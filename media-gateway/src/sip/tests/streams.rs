@@ -18,7 +18,7 @@ fn any_cut_of_a_stream_gives_the_same_leg() {
     .concat();
     for len in [1, 2, 3, 7, 100, whole.len()] {
         let mut harness = Harness::new();
-        let stream = StreamId(1);
+        let stream = StreamId::tcp(1);
         harness.user_agent.handle_stream_opened(stream, address(LOCAL));
         let (mut events, mut statuses) = (Vec::new(), Vec::new());
         for bytes in whole.as_bytes().chunks(len) {
@@ -51,7 +51,7 @@ fn any_cut_of_a_stream_gives_the_same_leg() {
 #[test]
 fn a_stream_that_is_no_sip_is_closed_and_the_rest_of_it_ignored() {
     let mut harness = Harness::new();
-    let stream = StreamId(1);
+    let stream = StreamId::tcp(1);
     harness.user_agent.handle_stream_opened(stream, address(LOCAL));
     let junk = format!("GET / HTTP/1.1\r\n\r\n{}", invite("1", SDP));
     harness.user_agent.handle_stream_bytes(harness.now, stream, junk.as_bytes());
