@@ -163,9 +163,11 @@ async fn audio_that_no_transcriber_takes_is_reported() {
     let party = Party { call: CallId::new("s-1"), id: PartyId::new("p-1-2"), role: Role::Agent };
     let feed = Feed::new(RATE);
     let mut uplink = Uplink::start(channel, party, RATE, feed.clone());
-    feed.push(PartyAudio::Frame { position: SamplePosition(0), pcm: vec![1; 800] }, RATE, 0);
+    feed.push(PartyAudio::Frame { position: SamplePosition(0), pcm: vec![1; 800] }, RATE, 5_000);
     feed.finish();
     let outcome = uplink.finished().await;
-    let missing = Outcome::Unacknowledged { from: SamplePosition(0), to: SamplePosition(800) };
+    let (from, to) = (SamplePosition(0), SamplePosition(800));
+    let anchor_unix_ms = 5_000 - to.to_ms(RATE) as i64;
+    let missing = Outcome::Unacknowledged { from, to, anchor_unix_ms };
     assert_eq!(outcome, missing);
 }

@@ -4,11 +4,14 @@
 //! the legs. Beside it run a task per socket, one that looks for calls, one per m-line, one per uplink and one per call.
 
 mod call;
+mod connect;
 mod device;
 mod event_loop;
 mod flows;
+mod instance;
 mod invites;
 mod legs;
+mod registrar;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -24,6 +27,10 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::ringcentral::{self, Client, Credentials};
+use connect::Connector;
+
+pub use connect::TlsError;
+pub use instance::InstanceError;
 
 /// How long [`Gateway::shutdown`] waits for legs to end, the device to unregister and audio to be acknowledged.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
@@ -54,6 +61,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The device's instance id can't be read or made.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The REST client could not be made.
     #[error(transparent)]
     RingCentral(#[from] ringcentral::Error),
@@ -72,6 +85,11 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let connector = Connector::new(config.transport, config.tls_ca_file.as_deref())?;
+        let instance = match &config.state_directory {
+            Some(directory) => instance::instance_in(directory)?,
+            None => instance::instance_of(&config.supervisor_device_id),
+        };
         let (udp, tcp) = bind(config.listen)
             .await
             .map_err(|source| StartError::Bind { address: config.listen, source })?;
@@ -87,8 +105,14 @@ impl Gateway {
         let shutdown = CancellationToken::new();
         let refusals = Refusals::default();
         info!(address = %sip_address, "listening for sip over udp and tcp");
-        let event_loop =
-            event_loop::run(Arc::new(config), client, udp, tcp, refusals.clone(), shutdown.clone());
+        let event_loop = event_loop::run(
+            Arc::new(config),
+            client,
+            (udp, tcp),
+            (connector, instance),
+            refusals.clone(),
+            shutdown.clone(),
+        );
         Ok(Self { sip_address, shutdown, refusals, task: tokio::spawn(event_loop) })
     }
 

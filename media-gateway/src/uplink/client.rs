@@ -63,6 +63,8 @@ pub enum Outcome {
         from: SamplePosition,
         /// One past the last.
         to: SamplePosition,
+        /// Wall clock at sample 0, in milliseconds since the Unix epoch.
+        anchor_unix_ms: i64,
     },
 }
 
@@ -223,7 +225,10 @@ impl Stream {
 
 fn unacknowledged(feed: &Feed) -> Outcome {
     let ((from, _), to) = (feed.resume_from(), feed.end());
-    if from < to { Outcome::Unacknowledged { from, to } } else { Outcome::Delivered }
+    match feed.known_anchor() {
+        Some(anchor_unix_ms) if from < to => Outcome::Unacknowledged { from, to, anchor_unix_ms },
+        Some(_) | None => Outcome::Delivered,
+    }
 }
 
 fn message(chunk: Chunk) -> Message {
