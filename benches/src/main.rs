@@ -3,6 +3,7 @@
 
 mod cpu;
 mod demo;
+mod gateway;
 mod machine;
 
 use std::fs::write;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Benchmark {
     /// The demo call, end to end: latencies, word error rate, the transcriber's processor time
     Demo(demo::Arguments),
+    /// One gateway process on one core under 10 to 1000 party streams: late and dropped packets, processor time, memory
+    Gateway(gateway::Arguments),
 }
 
 /// What a benchmark found out: shown as a table, written as JSON.
@@ -41,16 +44,25 @@ fn main() -> anyhow::Result<()> {
         return Cli::parse().run().map_err(|failure| failure.error);
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let [_, command, configuration] = &std::env::args().collect::<Vec<_>>()[..]
+        && command == gateway::COMMAND
+    {
+        return gateway::run_process(configuration);
+    }
     let arguments = Arguments::parse();
-    let report = match arguments.benchmark {
-        Benchmark::Demo(demo) => demo.run()?,
-    };
+    match arguments.benchmark {
+        Benchmark::Demo(demo) => publish(&demo.run()?, arguments.json),
+        Benchmark::Gateway(gateway) => publish(&gateway.run()?, arguments.json),
+    }
+}
+
+fn publish(report: &impl Report, json: Option<PathBuf>) -> anyhow::Result<()> {
     println!("{}", machine::describe());
     for (name, figures) in report.rows() {
         println!("{name:<24}{figures}");
     }
-    if let Some(file) = arguments.json {
-        let json = serde_json::to_string_pretty(&report)?;
+    if let Some(file) = json {
+        let json = serde_json::to_string_pretty(report)?;
         write(&file, json + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())

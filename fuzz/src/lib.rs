@@ -6,7 +6,7 @@
 mod media;
 mod sip;
 
-pub use media::{codec, rtp, sdp};
+pub use media::{codec, media_session, rtcp, rtp, sdp, srtp};
 pub use sip::{sip_message, sip_stream, sip_user_agent};
 
 /// A target: its name, which is that of its binary and of its folder in the corpus, and what it does.
@@ -15,11 +15,14 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target.
 pub const TARGETS: &[Target] = &[
     ("codec", codec),
+    ("media_session", media_session),
+    ("rtcp", rtcp),
     ("rtp", rtp),
     ("sdp", sdp),
     ("sip_message", sip_message),
     ("sip_stream", sip_stream),
     ("sip_user_agent", sip_user_agent),
+    ("srtp", srtp),
 ];
 
 /// The next datagram of an input that holds several, each behind a byte for its length, with the byte after that.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use media_gateway::sip::framing::{FramingError, StreamFramer, parse_datagram};
 use media_gateway::sip::message::{HeaderValues, Message, Request, ResponseBuilder};
-use media_gateway::sip::{Account, Event, StreamId, UserAgent, UserAgentConfig};
+use media_gateway::sip::{Account, Event, Invite, StreamId, UserAgent, UserAgentConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -40,7 +40,8 @@ pub fn sip_stream(data: &[u8]) {
     assert_eq!(whole, pieces, "in pieces of {piece_len}");
 }
 
-/// Feeds a user agent, over UDP or TCP as the first byte says, and lets it run until it has nothing left to do.
+/// Feeds a user agent, over UDP or TCP as the first byte says, with what NULs separate, and lets it run until it has
+/// nothing left to do. `{tag}` stands for the tag that it gave itself last: the key to a dialog.
 pub fn sip_user_agent(data: &[u8]) {
     let Some((transport, bytes)) = data.split_first() else { return };
     let account = Account {
@@ -54,41 +55,65 @@ pub fn sip_user_agent(data: &[u8]) {
     let mut user_agent = UserAgent::new(config, StdRng::seed_from_u64(7));
     let mut now = Instant::now();
     let stream = StreamId::tcp(1);
-    if transport % 2 == 0 {
-        user_agent.handle_datagram(now, LOCAL, PEER, bytes);
-    } else {
-        user_agent.handle_stream_opened(stream, LOCAL);
-        user_agent.handle_stream_bytes(now, stream, bytes);
-        serve(&mut user_agent, now);
-        user_agent.handle_stream_closed(stream);
+    user_agent.handle_stream_opened(stream, LOCAL);
+    let mut tag = String::new();
+    for read in bytes.split(|byte| *byte == 0) {
+        let read = with_tag(read, &tag);
+        if transport % 2 == 0 {
+            user_agent.handle_datagram(now, LOCAL, PEER, &read);
+        } else {
+            user_agent.handle_stream_bytes(now, stream, &read);
+        }
+        serve(&mut user_agent, now, &mut tag);
     }
-    serve(&mut user_agent, now);
+    user_agent.handle_stream_closed(stream);
     let mut timeouts = 0;
     while let Some(at) = user_agent.poll_timeout() {
         timeouts += 1;
         assert!(timeouts < MAX_TIMEOUTS, "a user agent that hears nothing comes to rest");
         now = now.max(at);
         user_agent.handle_timeout(now);
-        serve(&mut user_agent, now);
+        serve(&mut user_agent, now, &mut tag);
     }
-    assert!(user_agent.is_idle(), "a leg is left that nothing will end");
 }
 
-/// Plays the shell: answers what asks for it. Whatever is sent must read back.
-fn serve(user_agent: &mut UserAgent, now: Instant) {
+fn with_tag(read: &[u8], tag: &str) -> Vec<u8> {
+    let mut rest = read;
+    let mut bytes = Vec::new();
+    while let Some((first, after)) = rest.split_first() {
+        match rest.strip_prefix(b"{tag}") {
+            Some(behind) => {
+                bytes.extend(tag.as_bytes());
+                rest = behind;
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// Plays the shell: takes the calls that the user agent asks about. Whatever is sent must read back.
+fn serve(user_agent: &mut UserAgent, now: Instant, tag: &mut String) {
     while let Some(event) = user_agent.poll_event() {
         match event {
-            Event::Invited(invite) => user_agent.answer(now, invite.leg, LOCAL, "v=0\r\n"),
-            Event::Reoffered { leg, .. } => user_agent.reject(now, leg, 488, "Not Acceptable Here"),
-            Event::Confirmed { leg, .. } => user_agent.hang_up(now, leg),
+            Event::Invited(Invite { leg, .. }) | Event::Reoffered { leg, .. } => {
+                user_agent.answer(now, leg, LOCAL, "v=0\r\n");
+            }
             _ => {}
         }
     }
     while let Some(transmit) = user_agent.poll_transmit() {
-        assert!(matches!(
-            parse_datagram(&transmit.bytes),
-            Ok(Some(_)) | Err(FramingError::TooLong)
-        ));
+        match parse_datagram(&transmit.bytes) {
+            Ok(Some(Message::Response(response))) => {
+                *tag = response.tag_in_to().unwrap_or(tag).to_owned();
+            }
+            // A keep-alive of ours, a request, or the echo of something very long.
+            Ok(_) | Err(FramingError::TooLong) => {}
+            Err(error) => panic!("what was sent can't be read: {error} in {:?}", transmit.bytes),
+        }
     }
 }
 

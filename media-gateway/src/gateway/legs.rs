@@ -8,15 +8,14 @@ use pipeline::rtp::PayloadFormat;
 use sidetone_proto::{CallId, Party};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tracing::{info, info_span, warn};
 
 use super::call;
-use crate::media::{MediaPort, MediaStream};
-use crate::sdp::{self, Description, LocalMedia, Media, SdpError, SessionVersion};
+use crate::media::{MediaPort, MediaPorts, MediaStream};
+use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
 use crate::sip::LegId;
 use crate::supervision::{Match, Target};
-use crate::uplink::{Feed, Uplink};
+use crate::uplink::{Feed, Transcribers, Uplink};
 
 /// An INVITE or re-INVITE that can't be answered with 200, and the response that it gets instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +28,8 @@ pub(super) struct Unacceptable {
 
 /// All answered legs.
 pub(super) struct Legs {
-    listen_ip: IpAddr,
-    max_calls: usize,
-    transcriber: Channel,
+    ports: MediaPorts,
+    transcribers: Transcribers,
     publisher: Publisher,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
@@ -60,16 +58,10 @@ enum Lines {
 }
 
 impl Legs {
-    pub(super) fn new(
-        listen_ip: IpAddr,
-        max_calls: usize,
-        transcriber: Channel,
-        publisher: Publisher,
-    ) -> Self {
+    pub(super) fn new(listen_ip: IpAddr, transcribers: Transcribers, publisher: Publisher) -> Self {
         Self {
-            listen_ip,
-            max_calls,
-            transcriber,
+            ports: MediaPorts::new(listen_ip),
+            transcribers,
             publisher,
             legs: HashMap::new(),
             calls: HashMap::new(),
@@ -82,6 +74,21 @@ impl Legs {
         self.legs.keys().copied().collect()
     }
 
+    /// How many calls are up.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether a leg of this call is up.
+    pub(super) fn has_call(&self, call: &CallId) -> bool {
+        self.calls.contains_key(call)
+    }
+
+    /// The call that a leg belongs to.
+    pub(super) fn call_of(&self, leg: LegId) -> Option<&CallId> {
+        self.legs.get(&leg).map(|leg| &leg.call)
+    }
+
     /// Opens the media of a leg. Gives the SDP of the 200: an answer, or an offer if the INVITE had none.
     pub(super) async fn answer(
         &mut self,
@@ -91,10 +98,6 @@ impl Legs {
     ) -> Result<String, Unacceptable> {
         let Match { leg, request, media: parties, by, .. } = matched;
         let call = request.call;
-        if !self.calls.contains_key(&call) && self.calls.len() >= self.max_calls {
-            let detail = format!("{} calls are up already", self.calls.len());
-            return Err(Unacceptable { code: 486, reason: "Busy Here", detail });
-        }
         let session = SessionVersion { id: rand::random::<u32>().into(), version: 1 };
         let labels = match &request.target {
             Target::Party(_) => request.parties,
@@ -105,7 +108,7 @@ impl Legs {
             None => {
                 let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
                 let port = self.bind().await?;
-                let sdp = sdp::offer(session, local, port.port());
+                let sdp = sdp::offer(session, local, port.port(), None);
                 (sdp, Lines::Offered(port, party), Vec::new())
             }
         };
@@ -123,12 +126,15 @@ impl Legs {
         let Some(mut leg) = self.legs.remove(&id) else { return Ok(()) };
         let (port, party) = match leg.lines {
             Lines::Offered(port, party) => (port, party),
-            Lines::Running(lines) => {
+            Lines::Running(mut lines) => {
                 // The answer to our offer in a re-INVITE says where the other side is now.
                 let theirs = answer.and_then(|body| Description::parse(body).ok());
                 let theirs = theirs.iter().flat_map(|description| &description.media);
-                for (media, stream) in theirs.zip(lines.iter().flatten()) {
-                    stream.retarget(media.remote);
+                for (media, stream) in theirs.zip(&mut lines) {
+                    let stream = stream.as_mut().filter(|_| media.unfit.is_none());
+                    if let Some(Err(error)) = stream.map(|it| it.retarget(media)) {
+                        warn!(leg = %id, %error, "the answer to our offer changes nothing");
+                    }
                 }
                 leg.lines = Lines::Running(lines);
                 self.legs.insert(id, leg);
@@ -142,7 +148,7 @@ impl Legs {
         let description = Description::parse(body)?;
         let theirs = description.media.first().ok_or_else(|| not_acceptable("no media"))?;
         let format = offered_format(theirs)?;
-        let (stream, uplink) = self.open(port, format, theirs, party)?;
+        let (stream, uplink) = self.open(port, format, theirs, None, party)?;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.lines = Lines::Running(vec![Some(stream)]);
         }
@@ -157,14 +163,14 @@ impl Legs {
         offer: Option<&[u8]>,
     ) -> Result<String, Unacceptable> {
         let leg = self.legs.get_mut(&id).ok_or_else(|| not_acceptable("the leg has no media"))?;
-        let Lines::Running(lines) = &leg.lines else {
+        let Lines::Running(lines) = &mut leg.lines else {
             return Err(not_acceptable("the first offer is not answered yet"));
         };
         leg.session.version += 1;
         let Some(body) = offer else {
-            let line = lines.iter().flatten().next();
-            let port = line.map_or(0, MediaStream::port);
-            return Ok(sdp::offer(leg.session, leg.local, port));
+            let ours: Vec<_> =
+                lines.iter().map(|line| line.as_ref().map(MediaStream::local)).collect();
+            return Ok(sdp::reoffer(leg.session, leg.local, &ours));
         };
         let offer = Description::parse(body)?;
         let mut ours = Vec::new();
@@ -174,13 +180,15 @@ impl Legs {
                 continue;
             };
             let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
-            if !is_held && !theirs.formats.contains(&stream.format()) {
+            if is_held {
+                ours.push(None);
+                continue;
+            }
+            if !theirs.formats.contains(&stream.local().format) {
                 return Err(not_acceptable("the new offer lacks the codec in use"));
             }
-            ours.push((!is_held).then(|| {
-                stream.retarget(theirs.remote);
-                LocalMedia { port: stream.port(), format: stream.format() }
-            }));
+            let local = stream.retarget(theirs);
+            ours.push(Some(local.map_err(|error| not_acceptable(&error.to_string()))?));
         }
         Ok(offer.answer(leg.session, leg.local, &ours))
     }
@@ -197,8 +205,8 @@ impl Legs {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Waits until the end of every call is stored. Call it when no leg is left.
-    pub(super) async fn drain(mut self) {
+    /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
+    pub(super) async fn drained(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 
@@ -219,8 +227,9 @@ impl Legs {
                 continue;
             };
             let port = self.bind().await?;
-            ours.push(Some(LocalMedia { port: port.port(), format }));
-            let (stream, uplink) = self.open(port, format, theirs, party)?;
+            let crypto = theirs.crypto.as_ref().map(|line| line.answered_with(rand::random()));
+            let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
+            ours.push(Some(stream.local()));
             streams.push(Some(stream));
             uplinks.push(uplink);
         }
@@ -232,20 +241,20 @@ impl Legs {
         port: MediaPort,
         format: PayloadFormat,
         theirs: &Media,
+        crypto: Option<CryptoLine>,
         party: Party,
     ) -> Result<(MediaStream, Uplink), Unacceptable> {
         let rate = format.codec.sample_rate();
         let feed = Feed::new(rate);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
-        let stream = MediaStream::start(port, format, theirs.remote, feed.clone(), span)
+        let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
             .map_err(|error| server_error(error.to_string()))?;
-        Ok((stream, Uplink::start(self.transcriber.clone(), party, rate, feed)))
+        Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
     }
 
     async fn bind(&self) -> Result<MediaPort, Unacceptable> {
-        MediaPort::bind(self.listen_ip).await.map_err(|error| {
-            server_error(format!("no free pair of ports on {} for RTP ({error})", self.listen_ip))
-        })
+        let bound = self.ports.bind().await;
+        bound.map_err(|error| server_error(format!("no free pair of ports for RTP ({error})")))
     }
 
     fn enter_call(&mut self, id: &CallId, leg: LegId, parties: Vec<Party>) {

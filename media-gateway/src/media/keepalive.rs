@@ -1,18 +1,12 @@
 //! Packets of silence: the far side latches onto the source of the first one, and drops calls that send nothing.
 
-use pipeline::codec::Codec;
 use pipeline::rtp::PayloadFormat;
-
-/// An Opus packet of 20 ms of silence: CELT, full band, mono (RFC 6716 section 3.1).
-const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-
-/// Samples of 20 ms of G.711.
-const G711_FRAME: usize = 160;
 
 /// A sender of one packet of silence now and then.
 #[derive(Debug)]
 pub struct KeepAlive {
     format: PayloadFormat,
+    silence: Vec<u8>,
     ssrc: u32,
     sequence: u16,
     timestamp: u32,
@@ -23,10 +17,17 @@ impl KeepAlive {
     pub fn new(format: PayloadFormat, seed: u128) -> Self {
         Self {
             format,
+            silence: format.codec.silence(),
             ssrc: seed as u32,
-            sequence: (seed >> 32) as u16,
+            // SRTP wants room before the first rollover (RFC 3711 section 3.3.1).
+            sequence: (seed >> 32) as u16 & 0x7fff,
             timestamp: (seed >> 64) as u32,
         }
+    }
+
+    /// Who sends.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
     }
 
     /// The next packet, sent `elapsed_ms` after the one before.
@@ -39,11 +40,7 @@ impl KeepAlive {
         packet.extend_from_slice(&self.sequence.to_be_bytes());
         packet.extend_from_slice(&self.timestamp.to_be_bytes());
         packet.extend_from_slice(&self.ssrc.to_be_bytes());
-        match self.format.codec {
-            Codec::Opus => packet.extend_from_slice(&OPUS_SILENCE),
-            Codec::Pcmu => packet.extend_from_slice(&[0xff; G711_FRAME]),
-            Codec::Pcma => packet.extend_from_slice(&[0xd5; G711_FRAME]),
-        }
+        packet.extend_from_slice(&self.silence);
         packet
     }
 }
@@ -52,6 +49,7 @@ impl KeepAlive {
 mod tests {
     use std::time::Instant;
 
+    use pipeline::codec::Codec;
     use pipeline::rtp::{PartyAudio, RtpReceiver};
 
     use super::*;
@@ -63,6 +61,7 @@ mod tests {
             (Codec::Opus, 111, 48_000),
             (Codec::Pcmu, 0, 8_000),
             (Codec::Pcma, 8, 8_000),
+            (Codec::G722, 9, 8_000),
         ] {
             let format = PayloadFormat { codec, payload_type, clock_rate };
             let mut receiver = RtpReceiver::new(format).unwrap();

@@ -7,7 +7,9 @@ pub type Seed = (&'static str, String, Vec<u8>);
 
 /// The seeds of all targets.
 pub fn all() -> Vec<Seed> {
-    [messages(), streams(), calls(), descriptions(), packets(), payloads()].concat()
+    let sip = [messages(), streams(), calls()];
+    let media = [descriptions(), packets(), reports(), protected(), sockets(), payloads()];
+    [sip.concat(), media.concat()].concat()
 }
 
 /// Every torture message.
@@ -36,7 +38,7 @@ fn streams() -> Vec<Seed> {
     ]
 }
 
-/// What a caller does. The first byte is 0 for UDP and 1 for TCP.
+/// What a caller does. The first byte is 0 for UDP and 1 for TCP, NULs separate reads, and `{tag}` is our tag.
 fn calls() -> Vec<Seed> {
     let over_tcp = |name: &str, parts: &[&[u8]]| {
         ("sip_user_agent", name.to_owned(), [b"\x01", parts.concat().as_slice()].concat())
@@ -51,6 +53,14 @@ fn calls() -> Vec<Seed> {
         over_tcp("call-and-cancel", &[&invite, &cancel]),
         over_tcp("call-repeated-and-acknowledged", &[&invite, &invite, &ack]),
         over_tcp("update-and-bye-of-no-call", &[&update, &bye]),
+        over_tcp(
+            "whole-call",
+            &[&invite, b"\0", &within("ACK", 1), &within("UPDATE", 2), &within("BYE", 3)],
+        ),
+        over_tcp(
+            "moved-call",
+            &[&invite, b"\0", &within("ACK", 1), &within("INVITE", 2), &within("ACK", 2)],
+        ),
         over_tcp("two-calls", &[&invite, &torture("baddate"), &torture("ipv6-in-sdp")]),
         over_tcp("late-offer", &[&without_body(&invite)]),
         over_tcp("refused", &[&torture("bext01"), &torture("invut"), &torture("insuf")]),
@@ -62,6 +72,18 @@ fn calls() -> Vec<Seed> {
             [b"\0", torture("clerr").as_slice()].concat(),
         ),
     ]
+}
+
+/// A request within the dialog of `esc01`.
+fn within(method: &str, number: u32) -> Vec<u8> {
+    format!(
+        "{method} sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{method}{number}\r\n\
+         From: <sip:I%20have%20spaces@example.net>;tag=938\r\nTo: sip:%75se%72@example.com;tag={{tag}}\r\n\
+         i: esc01.239409asdfakjkn23onasd0-3234\r\nCSeq: {} {method}\r\nm: <sip:b@h>\r\n\
+         k: timer\r\nx: 90\r\nl: 0\r\n\r\n",
+        234_233 + number,
+    )
+    .into_bytes()
 }
 
 /// Offers of the shapes that RingCentral sends, and others.
@@ -153,6 +175,106 @@ fn packets() -> Vec<Seed> {
     ]
 }
 
+/// RTCP datagrams, each behind its length and the pause before it in steps of 40 ms.
+fn reports() -> Vec<Seed> {
+    let seed = |name: &str, datagrams: &[(u8, Vec<u8>)]| {
+        let records = datagrams.iter().flat_map(|(pause, datagram)| record(*pause, datagram));
+        ("rtcp", name.to_owned(), records.collect())
+    };
+    let goodbye = b"\x81\xcb\0\x01\0\0\0\x01".to_vec();
+    let names = b"\x81\xca\0\x03\0\0\0\x01\x01\x02me\0\0\0\0".to_vec();
+    let feedback = b"\x81\xce\0\x02\0\0\0\x01\0\0\0\x02".to_vec();
+    vec![
+        seed("sender-report", &[(125, sender_report()), (125, sender_report())]),
+        seed("compound", &[(10, [receiver_report(), names.clone(), goodbye.clone()].concat())]),
+        seed("feedback", &[(10, [sender_report(), feedback].concat())]),
+        seed("goodbye-first", &[(10, goodbye.clone())]),
+        seed(
+            "goodbye-longer-than-it-says",
+            &[(10, [receiver_report(), b"\x9f\xcb\0\0".to_vec()].concat())],
+        ),
+        seed(
+            "truncated",
+            &[(10, sender_report()[..20].to_vec()), (10, b"\x80\xc8\xff\xff".to_vec())],
+        ),
+    ]
+}
+
+/// What is behind the length and a byte: RTP (0) or RTCP (1) that nobody protected, or payload that is protected first,
+/// with a quarter of the byte's packets lost before it. The first byte picks the suite.
+fn protected() -> Vec<Seed> {
+    let seed = |name: &str, suite: u8, datagrams: &[(u8, Vec<u8>)]| {
+        let records = datagrams.iter().flat_map(|(kind, datagram)| record(*kind, datagram));
+        ("srtp", name.to_owned(), [suite].into_iter().chain(records).collect())
+    };
+    let plain = rtp(0, 1, 160, 1, &[0xd5; 40]);
+    vec![
+        seed(
+            "long-tags",
+            0,
+            &[(2, b"one".to_vec()), (6, b"two".to_vec()), (254, b"three".to_vec())],
+        ),
+        seed("short-tags", 1, &[(2, b"one".to_vec()), (2, Vec::new()), (2, vec![0; 160])]),
+        seed(
+            "not-protected",
+            0,
+            &[(0, plain.clone()), (1, [sender_report(), vec![0x80; 14]].concat())],
+        ),
+        seed("too-short", 1, &[(0, plain[..12].to_vec()), (1, vec![0x80; 13]), (0, Vec::new())]),
+        seed(
+            "extended",
+            0,
+            &[(0, [b"\x90\0\0\x01timessrc\xbe\xde\xff\xff".as_slice(), &[0; 20]].concat())],
+        ),
+    ]
+}
+
+/// What comes to the sockets of a media session, each behind its length and a byte: the lowest bit is the socket, the
+/// next two who sends it, the rest the pause before it in steps of 8 ms. The first byte picks the offer.
+fn sockets() -> Vec<Seed> {
+    let seed = |name: &str, offer: u8, datagrams: &[(u8, Vec<u8>)]| {
+        let records = datagrams.iter().flat_map(|(how, datagram)| record(*how, datagram));
+        ("media_session", name.to_owned(), [offer].into_iter().chain(records).collect())
+    };
+    const RIGHT: u8 = 0x10;
+    const OTHER_PORT: u8 = 0x14;
+    const STRANGER: u8 = 0x16;
+    let pcmu = |number: u16| rtp(0, number, u32::from(number) * 160, 1, &[0xd5; 160]);
+    vec![
+        seed("as-described", 0, &[1, 2, 3, 4].map(|n| (RIGHT, pcmu(n)))),
+        seed("from-another-port", 0, &[1, 2, 3, 4, 5].map(|n| (OTHER_PORT, pcmu(n)))),
+        seed(
+            "injected",
+            0,
+            &[1, 2, 3, 4, 5, 6].map(|n| (if n % 2 == 0 { RIGHT } else { STRANGER }, pcmu(n))),
+        ),
+        seed("stun", 0, &[(RIGHT, stun()), (STRANGER, stun()), (RIGHT | 1, stun())]),
+        seed(
+            "rtcp",
+            0,
+            &[
+                (RIGHT | 1, sender_report()),
+                (RIGHT, receiver_report()),
+                (STRANGER | 1, receiver_report()),
+            ],
+        ),
+        seed(
+            "junk",
+            0,
+            &[
+                (RIGHT, Vec::new()),
+                (RIGHT, b"\x16\xfe\xfd\0".to_vec()),
+                (RIGHT | 1, b"\r\n".to_vec()),
+            ],
+        ),
+        seed(
+            "in-the-clear-though-protected",
+            1,
+            &[(RIGHT, pcmu(1)), (RIGHT, stun()), (RIGHT, sender_report())],
+        ),
+    ]
+}
+
 /// Payloads, each behind its length and, in steps of 10 samples, what is concealed before it. The first byte picks the
 /// codec.
 fn payloads() -> Vec<Seed> {
@@ -182,6 +304,7 @@ fn payloads() -> Vec<Seed> {
             &[(0, b"\xfb\x06\xff\xff\xff\xff\xff\xff"), (0, b"\xfb\x7f"), (0, b"\xfb\xc2\x02\x01")],
         ),
         seed("opus-padding", 0, &[(0, b"\xfb\x41\x02\xff\xfe\0\0"), (0, b"\xfb\x41\xff\xff\xff")]),
+        seed("g722", 4, &[(0, &[0xfa; 160]), (255, &[0x00; 240])]),
         seed("empty", 0, &[(1, b"")]),
     ]
 }
@@ -227,4 +350,9 @@ fn stun() -> Vec<u8> {
 /// A receiver report with one block (RFC 3550 section 6.4.2).
 fn receiver_report() -> Vec<u8> {
     [&b"\x81\xc9\0\x07"[..], &[0, 0, 0, 1], &[0; 24]].concat()
+}
+
+/// A sender report without blocks (RFC 3550 section 6.4.1).
+fn sender_report() -> Vec<u8> {
+    [&b"\x80\xc8\0\x06"[..], &[0, 0, 0, 1], &[0x11; 20]].concat()
 }

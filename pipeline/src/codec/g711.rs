@@ -1,7 +1,7 @@
-//! G.711: mu-law and A-law, and the concealment of lost packets.
+//! G.711: mu-law and A-law.
 
 use super::Codec;
-use std::collections::VecDeque;
+use super::concealer::Concealer;
 
 /// The mu-law code of a sample of value 0.
 pub const MU_LAW_SILENCE: u8 = 0xff;
@@ -63,10 +63,27 @@ const MU_LAW_BIAS: i16 = 132;
 /// A-law sends its even bits inverted.
 const A_LAW_INVERSION: u8 = 0x55;
 
+/// The samples of all codes: at a thousand streams the look-up is what decoding costs.
+static MU_LAW: [i16; 256] = table(Companding::MuLaw);
+static A_LAW: [i16; 256] = table(Companding::ALaw);
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Companding {
     MuLaw,
     ALaw,
+}
+
+const fn table(companding: Companding) -> [i16; 256] {
+    let mut samples = [0; 256];
+    let mut code = 0;
+    while code < samples.len() {
+        samples[code] = match companding {
+            Companding::MuLaw => decode_mu_law(code as u8),
+            Companding::ALaw => decode_a_law(code as u8),
+        };
+        code += 1;
+    }
+    samples
 }
 
 #[derive(Debug)]
@@ -77,15 +94,15 @@ pub(super) struct G711Decoder {
 
 impl G711Decoder {
     pub(super) fn new(companding: Companding) -> Self {
-        Self { companding, concealer: Concealer::default() }
+        Self { companding, concealer: Concealer::new(Codec::Pcmu.sample_rate()) }
     }
 
     pub(super) fn decode(&mut self, payload: &[u8]) -> Vec<i16> {
-        let expand = match self.companding {
-            Companding::MuLaw => decode_mu_law,
-            Companding::ALaw => decode_a_law,
+        let samples = match self.companding {
+            Companding::MuLaw => &MU_LAW,
+            Companding::ALaw => &A_LAW,
         };
-        let pcm: Vec<i16> = payload.iter().map(|&code| expand(code)).collect();
+        let pcm: Vec<i16> = payload.iter().map(|&code| samples[usize::from(code)]).collect();
         self.concealer.heard(&pcm);
         pcm
     }
@@ -95,75 +112,8 @@ impl G711Decoder {
     }
 
     pub(super) fn reset(&mut self) {
-        self.concealer = Concealer::default();
+        self.concealer.reset();
     }
-}
-
-/// Repeats the last pitch period, as loud as it was for 10 ms, then fading to silence at 60 ms:
-/// the method and the times of G.711 Appendix I, without its cross-fades.
-#[derive(Debug, Default)]
-struct Concealer {
-    history: VecDeque<i16>,
-    period: Vec<i16>,
-    concealed: usize,
-}
-
-/// Pitch periods of speech: 66 to 200 Hz, as in Appendix I.
-const SHORTEST_PERIOD: usize = MS * 5;
-const LONGEST_PERIOD: usize = MS * 15;
-/// The stretch that is compared with itself one period earlier.
-const WINDOW: usize = MS * 20;
-const HISTORY: usize = WINDOW + LONGEST_PERIOD;
-const FADE_FROM: usize = MS * 10;
-const FADE_TO: usize = MS * 60;
-const MS: usize = Codec::Pcmu.samples_in_ms(1) as usize;
-
-impl Concealer {
-    fn heard(&mut self, pcm: &[i16]) {
-        self.history.extend(&pcm[pcm.len().saturating_sub(HISTORY)..]);
-        self.history.drain(..self.history.len().saturating_sub(HISTORY));
-        self.concealed = 0;
-    }
-
-    fn conceal(&mut self, samples: usize) -> Vec<i16> {
-        if self.concealed == 0 {
-            self.period = last_pitch_period(self.history.make_contiguous()).to_vec();
-        }
-        let start = self.concealed;
-        self.concealed += samples;
-        if self.period.is_empty() {
-            return vec![0; samples];
-        }
-        (start..start + samples)
-            .map(|n| {
-                let left = FADE_TO.saturating_sub(n).min(FADE_TO - FADE_FROM) as i32;
-                let sample = i32::from(self.period[n % self.period.len()]);
-                (sample * left / (FADE_TO - FADE_FROM) as i32) as i16
-            })
-            .collect()
-    }
-}
-
-/// The tail of `history` that its past resembles most when shifted by the tail's own length;
-/// all of it while too little was heard to compare.
-fn last_pitch_period(history: &[i16]) -> &[i16] {
-    if history.len() < HISTORY {
-        return history;
-    }
-    let window = &history[LONGEST_PERIOD..];
-    let likeness = |period: &usize| {
-        let earlier = &history[LONGEST_PERIOD - period..HISTORY - period];
-        let (mut product, mut energy) = (0.0, 1.0);
-        for (&now, &then) in window.iter().zip(earlier) {
-            product += f64::from(now) * f64::from(then);
-            energy += f64::from(then) * f64::from(then);
-        }
-        product / f64::sqrt(energy)
-    };
-    let period = (SHORTEST_PERIOD..=LONGEST_PERIOD)
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .unwrap_or(LONGEST_PERIOD);
-    &history[HISTORY - period..]
 }
 
 #[cfg(test)]
@@ -232,34 +182,5 @@ mod tests {
             assert!(mu <= tolerance, "mu-law {sample} is off by {mu}");
             assert!(a <= tolerance, "A-law {sample} is off by {a}");
         }
-    }
-
-    #[test]
-    fn concealment_continues_the_pitch_then_fades_out() {
-        // 100 Hz with harmonics: a period of 80 samples.
-        let voiced = |n: usize| {
-            let turn = n as f64 / 80.0 * std::f64::consts::TAU;
-            (8000.0 * turn.sin() + 3000.0 * (3.0 * turn).cos()) as i16
-        };
-        let heard: Vec<i16> = (0..800).map(voiced).collect();
-        let mut concealer = Concealer::default();
-        concealer.heard(&heard);
-        let mut invented = concealer.conceal(160);
-        invented.extend(concealer.conceal(640));
-
-        for (n, &sample) in invented[..FADE_FROM].iter().enumerate() {
-            assert!((sample - voiced(800 + n)).abs() < 100, "sample {n} breaks the waveform");
-        }
-        let peak = |range: std::ops::Range<usize>| {
-            invented[range].iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0)
-        };
-        assert!(peak(80..160) > peak(240..320));
-        assert!(peak(240..320) > peak(400..480));
-        assert_eq!(peak(480..800), 0);
-    }
-
-    #[test]
-    fn concealment_without_a_past_is_silence() {
-        assert_eq!(Concealer::default().conceal(3), [0, 0, 0]);
     }
 }

@@ -1,6 +1,8 @@
 //! Speech codecs of telephony: payload bytes in, 16-bit mono PCM out.
 
+mod concealer;
 pub mod g711;
+mod g722;
 mod opus;
 
 use g711::Companding;
@@ -15,15 +17,39 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+    /// G.722 at 64 kbit/s: 16 kHz audio with an RTP clock of 8000 (RFC 3551 section 4.5.2).
+    G722,
 }
 
 impl Codec {
-    /// Samples per second of the decoded PCM: 16000 for Opus, 8000 for G.711.
+    /// Samples per second of the decoded PCM: 16000 for Opus and G.722, 8000 for G.711.
     #[must_use]
     pub const fn sample_rate(self) -> u32 {
         match self {
-            Self::Opus => 16_000,
+            Self::Opus | Self::G722 => 16_000,
             Self::Pcmu | Self::Pcma => 8_000,
+        }
+    }
+
+    /// Whether a stream of this codec may have this RTP clock: 8000 Hz for G.711 and G.722; for
+    /// Opus 48000 Hz by RFC 7587, or 16000 Hz as RingCentral has it.
+    #[must_use]
+    pub const fn fits_clock(self, clock_rate: u32) -> bool {
+        match self {
+            Self::Opus => matches!(clock_rate, 16_000 | 48_000),
+            Self::Pcmu | Self::Pcma | Self::G722 => clock_rate == 8_000,
+        }
+    }
+
+    /// The payload of a packet of 20 ms of silence.
+    #[must_use]
+    pub fn silence(self) -> Vec<u8> {
+        let samples = self.samples_in_ms(20) as usize;
+        match self {
+            Self::Opus => opus::SILENCE.to_vec(),
+            Self::Pcmu => vec![g711::MU_LAW_SILENCE; samples],
+            Self::Pcma => vec![g711::A_LAW_SILENCE; samples],
+            Self::G722 => g722::silence(samples),
         }
     }
 
@@ -41,11 +67,10 @@ pub const MAX_PACKET_MS: u64 = 120;
 /// Why a codec cannot be set up, or a payload cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The RTP clock rate is not a whole multiple of the codec's sample rate.
+    /// The codec has no streams with this RTP clock rate ([`Codec::fits_clock`]).
     #[error(
-        "RTP clock rate {clock_rate} Hz does not fit {codec:?}: it must be a multiple of {} Hz; \
-         refuse this payload type in the answer",
-        codec.sample_rate()
+        "RTP clock rate {clock_rate} Hz does not fit {codec:?}; refuse this payload type in the \
+         answer"
     )]
     UnsupportedClockRate {
         /// The codec that was asked for.
@@ -87,6 +112,7 @@ pub struct Decoder {
 enum Inner {
     Opus(opus::OpusDecoder),
     G711(g711::G711Decoder),
+    G722(Box<g722::G722Decoder>),
 }
 
 impl Decoder {
@@ -99,6 +125,7 @@ impl Decoder {
             Codec::Opus => Inner::Opus(opus::OpusDecoder::new()?),
             Codec::Pcmu => Inner::G711(g711::G711Decoder::new(Companding::MuLaw)),
             Codec::Pcma => Inner::G711(g711::G711Decoder::new(Companding::ALaw)),
+            Codec::G722 => Inner::G722(Box::new(g722::G722Decoder::new())),
         };
         Ok(Self { codec, inner })
     }
@@ -114,6 +141,7 @@ impl Decoder {
         let samples = match &self.inner {
             Inner::Opus(_) => opus::duration(payload)?,
             Inner::G711(_) => payload.len() as u64,
+            Inner::G722(_) => g722::duration(payload.len()),
         };
         if samples > self.codec.samples_in_ms(MAX_PACKET_MS) {
             return Err(CodecError::TooLong { samples });
@@ -130,6 +158,7 @@ impl Decoder {
         match &mut self.inner {
             Inner::Opus(decoder) => decoder.decode(payload, samples as usize),
             Inner::G711(decoder) => Ok(decoder.decode(payload)),
+            Inner::G722(decoder) => Ok(decoder.decode(payload)),
         }
     }
 
@@ -140,6 +169,7 @@ impl Decoder {
         match &mut self.inner {
             Inner::Opus(decoder) => decoder.conceal(samples),
             Inner::G711(decoder) => decoder.conceal(samples),
+            Inner::G722(decoder) => decoder.conceal(samples),
         }
     }
 
@@ -149,7 +179,7 @@ impl Decoder {
     pub fn recoverable(&self, payload: &[u8]) -> u64 {
         match &self.inner {
             Inner::Opus(_) => opus::redundant_samples(payload),
-            Inner::G711(_) => 0,
+            Inner::G711(_) | Inner::G722(_) => 0,
         }
     }
 
@@ -172,6 +202,7 @@ impl Decoder {
         match &mut self.inner {
             Inner::Opus(decoder) => decoder.reset(),
             Inner::G711(decoder) => decoder.reset(),
+            Inner::G722(decoder) => decoder.reset(),
         }
     }
 }

@@ -5,6 +5,9 @@ use audiopus::coder::{Decoder, GenericCtl};
 use audiopus::packet::{self, Packet};
 use audiopus::{Channels, MutSignals, SampleRate};
 
+/// A packet of 20 ms of silence: CELT, full band, mono (RFC 6716 section 3.1).
+pub(super) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+
 const RATE: SampleRate = SampleRate::Hz16000;
 
 /// libopus conceals in whole steps of 2.5 ms: 40 samples at 16 kHz.

@@ -1,6 +1,6 @@
 //! A source that may follow the present one, on probation until it has proved itself.
 
-use super::source::Arrived;
+use super::source::{Arrived, Source};
 use std::time::{Duration, Instant};
 
 /// A candidate is believed after this many packets in order ...
@@ -9,7 +9,7 @@ const MIN_PACKETS: usize = 5;
 /// ... once the present source has been silent for this long, ...
 const MIN_SILENCE: Duration = Duration::from_millis(200);
 
-/// ... or at its first packet once the present source has been silent for this long.
+/// ... or at its first packet once the present source has been silent for this long, or has left.
 const ABANDONED: Duration = Duration::from_secs(1);
 
 /// How many packets of a candidate wait. When it is full the oldest is dropped.
@@ -42,9 +42,11 @@ impl Candidate {
         self.packets.push((sequence_number, packet));
     }
 
-    /// Whether the candidate takes over from a source that was last heard at `heard_at`.
-    pub(super) fn takes_over(&self, now: Instant, heard_at: Instant) -> bool {
-        let silence = now.saturating_duration_since(heard_at);
-        silence >= ABANDONED || (silence >= MIN_SILENCE && self.packets.len() >= MIN_PACKETS)
+    /// Whether the candidate takes over from this source.
+    pub(super) fn takes_over(&self, now: Instant, source: &Source) -> bool {
+        let silence = now.saturating_duration_since(source.heard_at);
+        source.left
+            || silence >= ABANDONED
+            || (silence >= MIN_SILENCE && self.packets.len() >= MIN_PACKETS)
     }
 }

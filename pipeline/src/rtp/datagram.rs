@@ -1,9 +1,5 @@
 //! From the bytes of a datagram to an RTP packet, or the reason why not.
 
-use bytes::{Bytes, BytesMut};
-use rtp::packet::Packet;
-use webrtc_util::marshal::Unmarshal;
-
 /// The longest payload that is taken, in bytes. An Ethernet frame holds no more, and no codec here
 /// needs a fifth of it.
 pub const MAX_PAYLOAD_BYTES: usize = 1500;
@@ -41,18 +37,32 @@ pub enum RtpRejected {
     Finished,
 }
 
-/// An RTP packet of which only what the receiver needs is kept.
-#[derive(Debug)]
-pub(super) struct Datagram {
-    pub(super) ssrc: u32,
-    pub(super) payload_type: u8,
-    pub(super) sequence_number: u16,
-    pub(super) timestamp: u32,
-    pub(super) payload: Bytes,
+/// The header of an RTP packet (RFC 3550 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpHeader {
+    /// Who sends.
+    pub ssrc: u32,
+    /// What the payload is, 0 to 127.
+    pub payload_type: u8,
+    /// Counts the packets of the source, modulo 2^16.
+    pub sequence_number: u16,
+    /// When the payload was sampled, in ticks of the payload format's clock, modulo 2^32.
+    pub timestamp: u32,
+    /// Contributing sources named between the fixed header and the extension, 0 to 15.
+    pub contributors: usize,
+    /// Length of the header in bytes, with contributing sources and header extension.
+    pub len: usize,
+    has_padding: bool,
 }
 
-impl Datagram {
-    pub(super) fn parse(datagram: &[u8]) -> Result<Self, RtpRejected> {
+impl RtpHeader {
+    /// Reads the header of a datagram. Nothing reads the header extension; its elements may be as
+    /// wrong as they like.
+    ///
+    /// # Errors
+    /// [`RtpRejected::Stun`], [`RtpRejected::Rtcp`], [`RtpRejected::NotRtp`] for what else comes
+    /// to an RTP port (RFC 7983, RFC 5761), and [`RtpRejected::Truncated`].
+    pub fn parse(datagram: &[u8]) -> Result<Self, RtpRejected> {
         let [first, second, ..] = *datagram else { return Err(RtpRejected::Truncated) };
         match (first, second) {
             (0..=3, _) => return Err(RtpRejected::Stun),
@@ -60,44 +70,59 @@ impl Datagram {
             (128..=191, _) => {}
             _ => return Err(RtpRejected::NotRtp),
         }
-        let mut bytes = without_extension(datagram).ok_or(RtpRejected::Truncated)?;
-        let packet = Packet::unmarshal(&mut bytes).map_err(|_| RtpRejected::Truncated)?;
-        if packet.payload.len() > MAX_PAYLOAD_BYTES {
-            return Err(RtpRejected::Oversized { bytes: packet.payload.len() });
+        let fixed: &[u8; FIXED_HEADER_BYTES] =
+            datagram.first_chunk().ok_or(RtpRejected::Truncated)?;
+        let word = |at: usize| {
+            u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]])
+        };
+        let contributors = usize::from(first & CONTRIBUTORS_MASK);
+        let mut len = FIXED_HEADER_BYTES + contributors * 4;
+        if first & EXTENSION_BIT != 0 {
+            let words = datagram.get(len + 2..len + 4).ok_or(RtpRejected::Truncated)?;
+            len += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
+        }
+        if datagram.len() < len {
+            return Err(RtpRejected::Truncated);
         }
         Ok(Self {
-            ssrc: packet.header.ssrc,
-            payload_type: packet.header.payload_type,
-            sequence_number: packet.header.sequence_number,
-            timestamp: packet.header.timestamp,
-            payload: packet.payload,
+            ssrc: word(8),
+            payload_type: second & 0x7f,
+            sequence_number: u16::from_be_bytes([fixed[2], fixed[3]]),
+            timestamp: word(4),
+            contributors,
+            len,
+            has_padding: first & PADDING_BIT != 0,
         })
+    }
+
+    /// The payload of the datagram that this is the header of, without padding.
+    ///
+    /// # Errors
+    /// [`RtpRejected::Truncated`] when the padding is longer than what there is, and
+    /// [`RtpRejected::Oversized`].
+    pub fn payload<'a>(&self, datagram: &'a [u8]) -> Result<&'a [u8], RtpRejected> {
+        let body = datagram.get(self.len..).ok_or(RtpRejected::Truncated)?;
+        let payload = match body {
+            // A padding of 0 bytes would not count the byte that says so.
+            [.., 0] if self.has_padding => return Err(RtpRejected::Truncated),
+            [.., padding] if self.has_padding => {
+                let end = body.len().checked_sub(usize::from(*padding));
+                &body[..end.ok_or(RtpRejected::Truncated)?]
+            }
+            [] if self.has_padding => return Err(RtpRejected::Truncated),
+            _ => body,
+        };
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(RtpRejected::Oversized { bytes: payload.len() });
+        }
+        Ok(payload)
     }
 }
 
 const FIXED_HEADER_BYTES: usize = 12;
+const PADDING_BIT: u8 = 0x20;
 const EXTENSION_BIT: u8 = 0x10;
-
-/// Copies the datagram and cuts its header extension out (RFC 3550 section 5.3.1).
-///
-/// Nothing here reads extensions, and the `rtp` crate panics on one whose elements run past its
-/// end and takes the rest of one with a reserved id (RFC 8285 section 4.2) for payload.
-fn without_extension(datagram: &[u8]) -> Option<Bytes> {
-    let first = *datagram.first()?;
-    if first & EXTENSION_BIT == 0 {
-        return Some(Bytes::copy_from_slice(datagram));
-    }
-    let start = FIXED_HEADER_BYTES + usize::from(first & 0x0f) * 4;
-    let words = datagram.get(start + 2..start + 4)?;
-    let end = start + 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
-    let payload = datagram.get(end..)?;
-
-    let mut bytes = BytesMut::with_capacity(start + payload.len());
-    bytes.extend_from_slice(&datagram[..start]);
-    bytes[0] &= !EXTENSION_BIT;
-    bytes.extend_from_slice(payload);
-    Some(bytes.freeze())
-}
+const CONTRIBUTORS_MASK: u8 = 0x0f;
 
 #[cfg(test)]
 mod tests {
@@ -112,46 +137,45 @@ mod tests {
         datagram
     }
 
+    fn payload(datagram: &[u8]) -> Result<&[u8], RtpRejected> {
+        RtpHeader::parse(datagram)?.payload(datagram)
+    }
+
     #[test]
     fn the_plain_header_is_read() {
-        let packet = Datagram::parse(&with(0x80, b"audio")).unwrap();
-        assert_eq!(packet.ssrc, 0xdead_beef);
-        assert_eq!(packet.payload_type, 111);
-        assert_eq!(packet.sequence_number, 7);
-        assert_eq!(packet.timestamp, 960);
-        assert_eq!(packet.payload, &b"audio"[..]);
+        let datagram = with(0x80, b"audio");
+        let header = RtpHeader::parse(&datagram).unwrap();
+        assert_eq!(header.ssrc, 0xdead_beef);
+        assert_eq!(header.payload_type, 111);
+        assert_eq!(header.sequence_number, 7);
+        assert_eq!(header.timestamp, 960);
+        assert_eq!(header.len, 12);
+        assert_eq!(header.payload(&datagram), Ok(&b"audio"[..]));
     }
 
     #[test]
     fn padding_sources_and_extension_are_not_payload() {
-        let padded = Datagram::parse(&with(0xa0, b"audio\0\0\x03")).unwrap();
-        assert_eq!(padded.payload, &b"audio"[..]);
-
-        let mixed = Datagram::parse(&with(0x82, b"csrccsrcaudio")).unwrap();
-        assert_eq!(mixed.payload, &b"audio"[..]);
-
-        let extended =
-            Datagram::parse(&with(0x91, b"csrc\xbe\xde\0\x01\x10\xaa\0\0audio")).unwrap();
-        assert_eq!(extended.payload, &b"audio"[..]);
+        assert_eq!(payload(&with(0xa0, b"audio\0\0\x03")), Ok(&b"audio"[..]));
+        assert_eq!(payload(&with(0xa0, b"\0\0\x03")), Ok(&b""[..]));
+        assert_eq!(payload(&with(0x82, b"csrccsrcaudio")), Ok(&b"audio"[..]));
+        let extended = with(0x91, b"csrc\xbe\xde\0\x01\x10\xaa\0\0audio");
+        assert_eq!(payload(&extended), Ok(&b"audio"[..]));
     }
 
     #[test]
     fn an_extension_that_lies_about_its_elements_is_harmless() {
         // One-byte form: an element of 16 bytes in an extension of 4.
-        let overrun = Datagram::parse(&with(0x90, b"\xbe\xde\0\x01\x1f\0\0\0")).unwrap();
-        assert!(overrun.payload.is_empty());
+        assert_eq!(payload(&with(0x90, b"\xbe\xde\0\x01\x1f\0\0\0")), Ok(&b""[..]));
         // Two-byte form: an element that ends before its length.
-        let cut = Datagram::parse(&with(0x90, b"\x10\0\0\x01\0\0\0\x01")).unwrap();
-        assert!(cut.payload.is_empty());
+        assert_eq!(payload(&with(0x90, b"\x10\0\0\x01\0\0\0\x01")), Ok(&b""[..]));
         // Id 15 ends the list; the rest of the extension is still extension.
-        let reserved =
-            Datagram::parse(&with(0x90, b"\xbe\xde\0\x01\xf0\x01\x02\x03audio")).unwrap();
-        assert_eq!(reserved.payload, &b"audio"[..]);
+        let reserved = with(0x90, b"\xbe\xde\0\x01\xf0\x01\x02\x03audio");
+        assert_eq!(payload(&reserved), Ok(&b"audio"[..]));
     }
 
     #[test]
     fn strangers_on_the_port_are_told_apart() {
-        let reason = |datagram: &[u8]| Datagram::parse(datagram).unwrap_err();
+        let reason = |datagram: &[u8]| payload(datagram).unwrap_err();
         assert_eq!(reason(&[]), RtpRejected::Truncated);
         assert_eq!(reason(&[0x80]), RtpRejected::Truncated);
         assert_eq!(reason(&HEADER[..11]), RtpRejected::Truncated);

@@ -1,16 +1,21 @@
-//! RTP reception: the datagrams of one party in, its audio on its own clock out.
+//! RTP reception: the datagrams of one party in, its audio on its own clock out; and the RTCP
+//! that goes with it.
 
 mod arrival;
 mod candidate;
 mod datagram;
 mod receiver;
+mod reception;
 mod reorder;
+mod rtcp;
 mod source;
 mod stats;
 mod timeline;
 
-pub use datagram::{MAX_PAYLOAD_BYTES, RtpRejected};
+pub use datagram::{MAX_PAYLOAD_BYTES, RtpHeader, RtpRejected};
 pub use receiver::RtpReceiver;
+pub use reception::Reception;
+pub use rtcp::{RtcpRejected, RtcpSession};
 pub use stats::RtpStats;
 pub use timeline::OUTPUT_CAPACITY;
 
@@ -24,8 +29,8 @@ pub struct PayloadFormat {
     pub codec: Codec,
     /// The RTP payload type, 0 to 127.
     pub payload_type: u8,
-    /// Ticks per second of the RTP timestamp. A multiple of the codec's sample rate: 48000 for
-    /// standard Opus (RFC 7587), 16000 for RingCentral's, 8000 for G.711.
+    /// Ticks per second of the RTP timestamp: 48000 for standard Opus (RFC 7587), 16000 for
+    /// RingCentral's, 8000 for G.711 and, although it samples at 16000, for G.722.
     pub clock_rate: u32,
 }
 

@@ -2,17 +2,21 @@
 
 use super::arrival::ArrivalClock;
 use super::candidate::Candidate;
-use super::datagram::{Datagram, RtpRejected};
+use super::datagram::{RtpHeader, RtpRejected};
 use super::reorder::Misplaced;
-use super::source::{Arrived, Source};
+use super::source::{Arrived, Content, Pauses, Source};
 use super::timeline::Timeline;
-use super::{PartyAudio, PayloadFormat, RtpStats};
+use super::{PartyAudio, PayloadFormat, Reception, RtpStats};
 use crate::clock::SamplePosition;
 use crate::codec::{Codec, CodecError, Decoder};
+use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// When no audio arrives for this long, the party's clock goes on without it.
-const SILENT_AFTER: Duration = Duration::from_millis(300);
+/// The payload type of comfort noise, which needs no SDP (RFC 3551 table 4).
+const COMFORT_NOISE: u8 = 13;
+
+/// Opus payloads of up to this many bytes say that the sender is in DTX (RFC 6716 section 2.1.9).
+const MAX_DTX_BYTES: usize = 2;
 
 /// Silence by the clock stays this far behind, so that a packet that is merely late keeps its
 /// place.
@@ -23,7 +27,7 @@ const SILENCE_FRAME_MS: u64 = 100;
 
 /// Silence that is due is told up to this length; before it the clock jumps. It bounds the work
 /// after the machine slept.
-const MAX_SILENCE_MS: u64 = 1000;
+const MAX_SILENCE_MS: u64 = 3000;
 
 /// The most audio that is invented for one hole. The rest is lost.
 const MAX_CONCEALED_MS: u64 = 100;
@@ -44,20 +48,23 @@ const MAX_OVERLAP: Duration = Duration::from_millis(500);
 /// party is silent.
 ///
 /// - The first audio packet is at position 0. Positions never run backwards.
-/// - A packet in order is decoded at once. Behind a hole packets wait up to 100 ms, or until 8 of
-///   them wait. The hole is then filled: by Opus FEC just before the next packet, before that by
-///   concealment of at most 100 ms, between the two by [`PartyAudio::Lost`].
+/// - A packet in order is decoded at once. Behind a hole packets wait 100 ms, up to 300 ms where
+///   packets were found to come that late, or until 32 of them wait. The hole is then filled: by
+///   Opus FEC just before the next packet, before that by concealment of at most 100 ms, between
+///   the two by [`PartyAudio::Lost`].
 /// - A timestamp ahead without missing packets is silence that the party did not send: positions
-///   jump. After 300 ms without audio, frames of silence follow the time of arrival, 100 ms behind.
-///   What then arrives for a stretch already told is dropped.
-/// - Other payload types (telephone-event) are time passing and never decoded.
+///   jump.
+/// - When no audio comes, frames of silence follow the time of arrival, 100 ms behind: at once
+///   when the sender said so (comfort noise, Opus DTX), after 300 ms when it was seen to pause,
+///   else after 2 s. Audio that comes for a stretch already told is dropped, and the first packet
+///   after it is told as lost.
+/// - Comfort noise and other payload types (telephone-event) are time passing and never decoded.
 /// - Another SSRC takes over after 5 packets in order with the present source silent for 200 ms,
-///   or at once after 1 s. It is placed by its time of arrival, as is a timestamp that jumps back
-///   or more than 10 s ahead of time.
+///   or at once after 1 s or its [goodbye](Self::handle_goodbye). It is placed by its time of
+///   arrival, as is a timestamp that jumps back or more than 10 s ahead of time.
 #[derive(Debug)]
 pub struct RtpReceiver {
     format: PayloadFormat,
-    ticks_per_sample: u64,
     decoder: Decoder,
     source: Option<Source>,
     candidate: Option<Candidate>,
@@ -71,16 +78,15 @@ impl RtpReceiver {
     /// A receiver that waits for its first packet.
     ///
     /// # Errors
-    /// [`CodecError::UnsupportedClockRate`] unless the clock rate is a multiple of the codec's
-    /// sample rate; [`CodecError::DecoderUnavailable`] when memory runs out.
+    /// [`CodecError::UnsupportedClockRate`] unless the clock rate [fits](Codec::fits_clock) the
+    /// codec; [`CodecError::DecoderUnavailable`] when memory runs out.
     pub fn new(format: PayloadFormat) -> Result<Self, CodecError> {
         let PayloadFormat { codec, clock_rate, .. } = format;
-        if clock_rate == 0 || clock_rate % codec.sample_rate() != 0 {
+        if !codec.fits_clock(clock_rate) {
             return Err(CodecError::UnsupportedClockRate { codec, clock_rate });
         }
         Ok(Self {
             format,
-            ticks_per_sample: u64::from(clock_rate / codec.sample_rate()),
             decoder: Decoder::new(codec)?,
             source: None,
             candidate: None,
@@ -100,30 +106,39 @@ impl RtpReceiver {
         if self.finished {
             return Err(RtpRejected::Finished);
         }
-        let packet = Datagram::parse(datagram).inspect_err(|_| self.stats.rejected += 1)?;
-        let (ssrc, number) = (packet.ssrc, packet.sequence_number);
-        let payload = self.is_audio(&packet).then_some(packet.payload);
-        self.stats.not_audio += u64::from(payload.is_none());
-        let arrived = Arrived { at: now, timestamp: packet.timestamp, payload };
+        let (header, payload) = read(datagram).inspect_err(|_| self.stats.rejected += 1)?;
+        let (ssrc, number) = (header.ssrc, header.sequence_number);
+        let content = self.content(header.payload_type, payload);
+        let arrived = Arrived { at: now, timestamp: header.timestamp, content };
 
         match &mut self.source {
             None => self.start(ssrc, vec![(number, arrived)]),
-            Some(source) if source.ssrc == ssrc => match source.insert(number, arrived) {
-                Ok(()) => self.candidate = None,
-                Err(Misplaced::Duplicate) => {
-                    self.stats.duplicates += 1;
-                    return Err(RtpRejected::Duplicate);
+            Some(source) if source.ssrc == ssrc => {
+                match source.insert(number, arrived, self.format.clock_rate) {
+                    Ok(()) => self.candidate = None,
+                    Err(Misplaced::Duplicate) => {
+                        self.stats.duplicates += 1;
+                        return Err(RtpRejected::Duplicate);
+                    }
+                    Err(Misplaced::Late) => {
+                        self.stats.late += 1;
+                        return Err(RtpRejected::Late);
+                    }
+                    Err(Misplaced::Stray(arrived)) => self.consider(now, ssrc, number, arrived),
                 }
-                Err(Misplaced::Late) => {
-                    self.stats.late += 1;
-                    return Err(RtpRejected::Late);
-                }
-                Err(Misplaced::Stray(arrived)) => self.consider(now, ssrc, number, arrived),
-            },
+            }
             Some(_) => self.consider(now, ssrc, number, arrived),
         }
         self.release(now);
         Ok(())
+    }
+
+    /// The source with this SSRC said goodbye (RTCP BYE, RFC 3550 section 6.6). That ends nothing;
+    /// but unless it is heard again, the next source is believed at its first packet.
+    pub fn handle_goodbye(&mut self, ssrc: u32) {
+        if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {
+            source.left = true;
+        }
     }
 
     /// Does what is due at `now`: gives up holes and lets silence pass.
@@ -162,18 +177,33 @@ impl RtpReceiver {
         self.timeline.end()
     }
 
+    /// The figures of a reception report about the present source (RFC 3550 section 6.4.1), if
+    /// there is one. Losses since the last call are those of the report.
+    pub fn reception(&mut self) -> Option<Reception> {
+        let source = self.source.as_mut()?;
+        Some(source.reception.report(source.ssrc))
+    }
+
     /// What has happened so far.
     #[must_use]
     pub fn stats(&self) -> &RtpStats {
         &self.stats
     }
 
-    fn is_audio(&self, packet: &Datagram) -> bool {
+    fn content(&mut self, payload_type: u8, payload: &[u8]) -> Content {
         // RingCentral's 16 kHz Opus carries DTMF as a payload that is not Opus.
         let dtmf = self.format.codec == Codec::Opus
             && self.format.clock_rate == 16_000
-            && matches!(*packet.payload, [0..=0x0b, 0x8a, 0x03, 0xc0]);
-        packet.payload_type == self.format.payload_type && !packet.payload.is_empty() && !dtmf
+            && matches!(*payload, [0..=0x0b, 0x8a, 0x03, 0xc0]);
+        if payload_type == self.format.payload_type && !payload.is_empty() && !dtmf {
+            return Content::Audio(Bytes::copy_from_slice(payload));
+        }
+        self.stats.not_audio += 1;
+        if payload_type == COMFORT_NOISE {
+            self.stats.comfort_noise += 1;
+            return Content::ComfortNoise;
+        }
+        Content::Other
     }
 
     /// A packet that is not of the present source: perhaps of its successor.
@@ -182,8 +212,8 @@ impl RtpReceiver {
             Some(candidate) => candidate.push(ssrc, number, packet),
             None => self.candidate = Some(Candidate::new(ssrc, number, packet)),
         }
-        let heard_at = self.source.as_ref().map_or(now, |source| source.heard_at);
-        if let Some(candidate) = self.candidate.take_if(|it| it.takes_over(now, heard_at)) {
+        let Some(source) = &self.source else { return };
+        if let Some(candidate) = self.candidate.take_if(|it| it.takes_over(now, source)) {
             self.start(candidate.ssrc, candidate.packets);
         }
     }
@@ -192,11 +222,13 @@ impl RtpReceiver {
     /// Its place on the party's clock is when that packet arrived. Without audio nothing begins.
     fn start(&mut self, ssrc: u32, mut packets: Vec<(u16, Arrived)>) {
         let playable = |(_, packet): &(u16, Arrived)| {
-            packet.payload.as_ref().is_some_and(|payload| self.decoder.duration(payload).is_ok())
+            matches!(&packet.content, Content::Audio(payload)
+                if self.decoder.duration(payload).is_ok())
         };
         let Some(first) = packets.iter().position(playable) else {
-            let refused = packets.iter().filter(|(_, packet)| packet.payload.is_some()).count();
-            self.stats.undecodable += refused as u64;
+            let is_audio =
+                |(_, packet): &&(u16, Arrived)| matches!(packet.content, Content::Audio(_));
+            self.stats.undecodable += packets.iter().filter(is_audio).count() as u64;
             return;
         };
         packets.drain(..first);
@@ -206,10 +238,10 @@ impl RtpReceiver {
             self.stats.source_changes += 1;
         }
         let (number, Arrived { at, timestamp, .. }) = packets[0];
-        let ticks = self.place(at).0 * self.ticks_per_sample;
+        let ticks = self.ticks_in(self.place(at).0);
         let mut source = Source::new(ssrc, number, timestamp, at, ticks);
         for (number, packet) in packets {
-            let placed = source.insert(number, packet);
+            let placed = source.insert(number, packet, self.format.clock_rate);
             debug_assert!(placed.is_ok(), "packets in order are neither late nor strays");
         }
         self.source = Some(source);
@@ -236,11 +268,15 @@ impl RtpReceiver {
         let Some(mut source) = self.source.take() else { return };
         self.stats.lost += missing;
         source.missing += missing;
-        if let Some(payload) = packet.payload {
-            let continued = self.position_of(&source) == self.timeline.end();
-            self.follow_timestamp(&mut source, packet.at, packet.timestamp);
-            self.fill_hole(&mut source, continued, &payload);
-            self.play_audio(&mut source, packet.at, &payload);
+        match packet.content {
+            Content::Audio(payload) => {
+                let continued = self.position_of(&source) == self.timeline.end();
+                self.follow_timestamp(&mut source, packet.at, packet.timestamp);
+                self.fill_hole(&mut source, continued, &payload);
+                self.play_audio(&mut source, packet.at, &payload);
+            }
+            Content::ComfortNoise => source.pauses = Pauses::Now,
+            Content::Other => {}
         }
         self.source = Some(source);
     }
@@ -251,7 +287,12 @@ impl RtpReceiver {
         let passed = at.saturating_duration_since(source.played_at) + MAX_LEAD;
         let most = passed.as_millis() * u128::from(self.format.clock_rate) / 1000;
         match u64::try_from(lead) {
-            Ok(lead) if u128::from(lead) <= most => source.next_ticks += lead,
+            Ok(lead) if u128::from(lead) <= most => {
+                source.next_ticks = source.next_ticks.saturating_add(lead);
+                if lead > 0 && source.missing == 0 {
+                    source.pauses = Pauses::Sometimes;
+                }
+            }
             _ => self.place_by_arrival(source, at),
         }
         source.next_timestamp = timestamp;
@@ -269,26 +310,43 @@ impl RtpReceiver {
         };
         self.stats.decoded += 1;
         source.frame = pcm.len() as u64;
-        let end = self.position_of(source).plus(source.frame);
-        if end > self.timeline.end() {
-            source.overlapped_since = None;
-        } else if at.saturating_duration_since(*source.overlapped_since.get_or_insert(at))
-            >= MAX_OVERLAP
-        {
-            self.place_by_arrival(source, at);
-            source.overlapped_since = None;
+        if self.format.codec == Codec::Opus && payload.len() <= MAX_DTX_BYTES {
+            source.pauses = Pauses::Now;
+        } else if source.pauses == Pauses::Now {
+            source.pauses = Pauses::Sometimes;
         }
-        let position = self.position_of(source);
-        if source.overlapped_since.is_none() {
-            let rate = self.format.codec.sample_rate();
-            self.arrivals
-                .get_or_insert_with(|| ArrivalClock::new(at, position, rate))
-                .observe(at, position);
-        }
-        let ticks = source.frame * self.ticks_per_sample;
-        source.next_ticks += ticks;
+        self.push_audio(source, at, pcm);
+        let ticks = self.ticks_in(source.frame);
+        source.next_ticks = source.next_ticks.saturating_add(ticks);
         source.next_timestamp = source.next_timestamp.wrapping_add(ticks as u32);
-        self.stats.overlapped_samples += self.timeline.push(position, pcm);
+    }
+
+    /// Puts audio where the source stands, unless the clock has passed that.
+    fn push_audio(&mut self, source: &mut Source, at: Instant, pcm: Vec<i16>) {
+        let mut end = self.position_of(source).plus(source.frame);
+        let overlapped_since = source.overlapped_since;
+        if end <= self.timeline.end() {
+            // What was told as silence was a stall, so this sender does not pause.
+            source.pauses = Pauses::Never;
+            let since = *source.overlapped_since.get_or_insert(at);
+            if at.saturating_duration_since(since) < MAX_OVERLAP {
+                self.stats.overlapped_samples += source.frame;
+                return;
+            }
+            self.place_by_arrival(source, at);
+            end = self.position_of(source).plus(source.frame);
+        }
+        source.overlapped_since = None;
+        let position = self.position_of(source);
+        let rate = self.format.codec.sample_rate();
+        self.arrivals
+            .get_or_insert_with(|| ArrivalClock::new(at, position, rate))
+            .observe(at, position);
+        if overlapped_since.is_some() {
+            self.lose_until(end);
+        } else {
+            self.stats.overlapped_samples += self.timeline.push(position, pcm);
+        }
     }
 
     /// Fills the timeline up to the packet that `source` stands at. `continued` says that the
@@ -355,14 +413,18 @@ impl RtpReceiver {
 
     fn silence_due(&self) -> Option<Instant> {
         let (source, arrivals) = (self.source.as_ref()?, self.arrivals.as_ref()?);
+        if source.reorder.deadline().is_some() {
+            // There is audio, but it waits behind a hole.
+            return None;
+        }
         let ahead = self.format.codec.samples_in_ms(SILENCE_LAG_MS + SILENCE_FRAME_MS);
         let frame_at = arrivals.instant_of(self.timeline.end().plus(ahead))?;
-        Some(frame_at.max(source.audio_at + SILENT_AFTER))
+        Some(frame_at.max(source.silent_from()))
     }
 
     /// Puts the source where the clock is by its time of arrival.
     fn place_by_arrival(&mut self, source: &mut Source, at: Instant) {
-        source.next_ticks = self.place(at).0 * self.ticks_per_sample;
+        source.next_ticks = self.ticks_in(self.place(at).0);
         source.missing = 0;
         self.stats.timestamp_jumps += 1;
     }
@@ -373,6 +435,20 @@ impl RtpReceiver {
     }
 
     fn position_of(&self, source: &Source) -> SamplePosition {
-        SamplePosition(source.next_ticks / self.ticks_per_sample)
+        let rate = self.format.codec.sample_rate();
+        SamplePosition(scale(source.next_ticks, rate, self.format.clock_rate))
     }
+
+    fn ticks_in(&self, samples: u64) -> u64 {
+        scale(samples, self.format.clock_rate, self.format.codec.sample_rate())
+    }
+}
+
+fn read(datagram: &[u8]) -> Result<(RtpHeader, &[u8]), RtpRejected> {
+    let header = RtpHeader::parse(datagram)?;
+    Ok((header, header.payload(datagram)?))
+}
+
+fn scale(count: u64, to: u32, from: u32) -> u64 {
+    u64::try_from(u128::from(count) * u128::from(to) / u128::from(from)).unwrap_or(u64::MAX)
 }

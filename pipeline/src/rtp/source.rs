@@ -1,8 +1,16 @@
 //! The stream of one SSRC while it is the party's.
 
+use super::reception::ReceptionCounter;
 use super::reorder::{Misplaced, ReorderBuffer};
 use bytes::Bytes;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long audio may stay away before its sender is taken for silent, if it was never seen to
+/// pause: a stall of the network is shorter, and what it held back is heard in full.
+const STEADY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for a sender that does pause.
+const PAUSING_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The stream that is being heard.
 #[derive(Debug)]
@@ -25,6 +33,22 @@ pub(super) struct Source {
     pub(super) played_at: Instant,
     /// Since when packets have come too late for the clock.
     pub(super) overlapped_since: Option<Instant>,
+    /// What the sender does between two sentences, as far as is known.
+    pub(super) pauses: Pauses,
+    /// The sender said goodbye, and was not heard since.
+    pub(super) left: bool,
+    pub(super) reception: ReceptionCounter,
+}
+
+/// How a sender treats silence (RFC 3551 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pauses {
+    /// It sends all the time, as far as is known.
+    Never,
+    /// It was seen to send nothing for a while.
+    Sometimes,
+    /// It said that it is silent now: comfort noise, or Opus in DTX.
+    Now,
 }
 
 impl Source {
@@ -48,6 +72,18 @@ impl Source {
             audio_at: at,
             played_at: at,
             overlapped_since: None,
+            pauses: Pauses::Never,
+            left: false,
+            reception: ReceptionCounter::new(first_number),
+        }
+    }
+
+    /// From when on the lack of audio is silence.
+    pub(super) fn silent_from(&self) -> Instant {
+        match self.pauses {
+            Pauses::Never => self.audio_at + STEADY_PATIENCE,
+            Pauses::Sometimes => self.audio_at + PAUSING_PATIENCE,
+            Pauses::Now => self.audio_at,
         }
     }
 
@@ -56,12 +92,20 @@ impl Source {
         &mut self,
         sequence_number: u16,
         packet: Arrived,
+        clock_rate: u32,
     ) -> Result<(), Misplaced<Arrived>> {
-        let (at, is_audio) = (packet.at, packet.payload.is_some());
-        self.reorder.insert(at, sequence_number, packet)?;
+        let Arrived { at, timestamp, .. } = packet;
+        let is_audio = matches!(packet.content, Content::Audio(_));
+        let inserted = self.reorder.insert(at, sequence_number, packet);
+        if !matches!(inserted, Err(Misplaced::Stray(_))) {
+            self.reception.count(sequence_number);
+        }
+        inserted?;
         self.heard_at = at;
+        self.left = false;
         if is_audio {
             self.audio_at = at;
+            self.reception.time(at, timestamp, clock_rate);
         }
         Ok(())
     }
@@ -72,6 +116,16 @@ impl Source {
 pub(super) struct Arrived {
     pub(super) at: Instant,
     pub(super) timestamp: u32,
-    /// `None` if the packet is not audio.
-    pub(super) payload: Option<Bytes>,
+    pub(super) content: Content,
+}
+
+/// What a packet carries.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A payload of the party's codec.
+    Audio(Bytes),
+    /// Comfort noise (RFC 3389): the sender is silent from here on.
+    ComfortNoise,
+    /// Time passing: a telephone-event, a keep-alive, what nobody agreed on.
+    Other,
 }

@@ -15,6 +15,8 @@ pub struct RtpStats {
     pub lost: u64,
     /// Packets of another payload type, or without audio.
     pub not_audio: u64,
+    /// Of these, comfort noise (RFC 3389).
+    pub comfort_noise: u64,
     /// Packets that were decoded.
     pub decoded: u64,
     /// Packets that the codec refused; they count as lost audio.
@@ -27,7 +29,8 @@ pub struct RtpStats {
     pub lost_samples: u64,
     /// Samples of silence by the clock.
     pub silence_samples: u64,
-    /// Samples that came when the clock had passed them.
+    /// Samples that came when the clock had passed them. When that was a whole packet, the next
+    /// one is told as lost, so that the loss is known.
     pub overlapped_samples: u64,
     /// Changes to another SSRC, or to a restarted sequence of the same.
     pub source_changes: u64,

@@ -1,5 +1,6 @@
 //! The RTP receiver seen from outside: datagrams and time in, a party's audio out.
 
+mod drift;
 mod network;
 mod opus;
 mod scenarios;

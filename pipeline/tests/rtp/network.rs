@@ -1,6 +1,6 @@
 //! A network that loses, delays, reorders and repeats, and one that sends anything at all.
 
-use crate::sender::{FRAME, Listener, OPUS_48, PCMU, Sender, mark};
+use crate::sender::{FRAME, G722, Listener, OPUS_16, OPUS_48, PCMU, Sender, mark};
 use pipeline::rtp::PartyAudio;
 use proptest::prelude::*;
 
@@ -90,14 +90,16 @@ proptest! {
 
     #[test]
     fn anything_at_all_is_survived(
-        opus: bool,
+        format in prop::sample::select(vec![OPUS_48, OPUS_16, PCMU, G722]),
         datagrams in prop::collection::vec((0_u64..2000, hostile()), 0..100),
     ) {
-        let format = if opus { OPUS_48 } else { PCMU };
         let mut listener = Listener::new(format);
         let mut ms = 0;
         for (pause, datagram) in datagrams {
             ms += if pause < 1500 { pause / 50 } else { pause };
+            if pause % 7 == 0 {
+                listener.receiver.handle_goodbye(1);
+            }
             // The listener checks the order of what it is told.
             if pause % 2 == 0 {
                 listener.receive(ms, &datagram);
@@ -109,12 +111,112 @@ proptest! {
     }
 }
 
+/// Some words, what the sender does after them, and what the network does meanwhile.
+#[derive(Clone, Debug)]
+struct Sentence {
+    fates: Vec<Fate>,
+    /// The network stops here for so long, then delivers all at once.
+    stall: Option<(prop::sample::Index, u64)>,
+    pause_frames: u64,
+    says_so: bool,
+}
+
+fn sentence() -> impl Strategy<Value = Sentence> {
+    let stall = prop::option::weighted(0.3, (any::<prop::sample::Index>(), 100_u64..3000));
+    (prop::collection::vec(fate(), 1..60), stall, 0_u64..150, any::<bool>()).prop_map(
+        |(fates, stall, pause_frames, says_so)| Sentence { fates, stall, pause_frames, says_so },
+    )
+}
+
+proptest! {
+    /// Whatever the network and the clocks do, what is heard is heard in its place, and what is
+    /// not heard is lost, silence, or counted as overlapped and then announced.
+    #[test]
+    fn time_is_accounted_for(
+        sentences in prop::collection::vec(sentence(), 1..8),
+        ppm in -200_i64..200,
+    ) {
+        let mut sender = Sender::new(PCMU);
+        let start = sender.timestamp;
+        let mut arrivals = Vec::new();
+        let (mut number, mut clock_ms) = (0_u64, 0_u64);
+        for sentence in &sentences {
+            let stall = sentence.stall.map(|(index, length)| {
+                let from = clock_ms + index.index(sentence.fates.len()) as u64 * 20;
+                (from, from + length)
+            });
+            for fate in &sentence.fates {
+                let place = u64::from(sender.timestamp.wrapping_sub(start));
+                let datagram = sender.frame(number);
+                let sent = clock_ms.saturating_add_signed(clock_ms as i64 * ppm / 1_000_000);
+                let mut at = sent + fate.delay_ms;
+                if let Some((from, to)) = stall && (from..to).contains(&at) {
+                    at = to;
+                }
+                if number == 0 {
+                    arrivals.push((sent, place, number, datagram));
+                } else if !fate.lost {
+                    arrivals.extend(fate.copy_after_ms.map(|after| {
+                        (at + after, place, number, datagram.clone())
+                    }));
+                    arrivals.push((at, place, number, datagram));
+                }
+                number += 1;
+                clock_ms += 20;
+            }
+            if sentence.says_so {
+                let mut quiet = Sender { payload_type: 13, ..sender.clone() };
+                arrivals.push((clock_ms, u64::MAX, number, quiet.packet(0, &[70])));
+                sender.sequence_number = quiet.sequence_number;
+            }
+            sender.timestamp = sender.timestamp.wrapping_add((sentence.pause_frames * FRAME) as u32);
+            clock_ms += sentence.pause_frames * 20;
+        }
+        arrivals.sort();
+
+        let mut listener = Listener::new(PCMU);
+        let mut taken = Vec::new();
+        for (at, place, number, datagram) in &arrivals {
+            if listener.receive(*at, datagram) && *place != u64::MAX {
+                taken.push((*place, *number));
+            }
+        }
+        listener.finish();
+
+        let stats = *listener.receiver.stats();
+        let told: u64 = listener.heard.iter().map(PartyAudio::samples).sum();
+        prop_assert!(told <= listener.receiver.position().0);
+        if stats.timestamp_jumps + stats.source_changes > 0 {
+            // The party was placed anew by its time of arrival.
+            return Ok(());
+        }
+        let mut unheard = 0;
+        for (place, number) in taken {
+            let own = listener.heard.iter().filter(|audio| {
+                audio.position().0 < place + FRAME && audio.end().0 > place
+            });
+            let heard: u64 = own
+                .filter_map(|audio| match audio {
+                    PartyAudio::Frame { position, pcm } if pcm.contains(&mark(number)) => {
+                        Some(audio.end().0.min(place + FRAME) - position.0.max(place))
+                    }
+                    PartyAudio::Frame { .. } | PartyAudio::Lost { .. } => None,
+                })
+                .sum();
+            unheard += FRAME.saturating_sub(heard);
+        }
+        // An announcement takes the place of up to a frame and what led up to it.
+        prop_assert!(unheard <= stats.overlapped_samples + stats.lost_samples, "{} {:?}", unheard, stats);
+        prop_assert!(unheard == 0 || stats.overlapped_samples > 0, "{} {:?}", unheard, stats);
+    }
+}
+
 /// Bytes that range from noise to packets of which only the numbers are absurd.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let noise = prop::collection::vec(any::<u8>(), 0..80);
     let header = (
         prop::sample::select(vec![0x80_u8, 0x80, 0x80, 0x90, 0xa0, 0xbf]),
-        prop::sample::select(vec![0_u8, 111, 111, 101, 0x80]),
+        prop::sample::select(vec![0_u8, 9, 13, 109, 111, 111, 101, 0x80]),
         prop_oneof![0_u16..20, any::<u16>()],
         prop_oneof![(0_u32..40).prop_map(|n| n * 960), any::<u32>()],
         prop::sample::select(vec![1_u8, 1, 1, 2]),

@@ -187,3 +187,32 @@ fn redundancy_is_announced_exactly_when_it_is_there() {
     }
     assert!(announced > 60 && silent > 0, "{announced} announced, {silent} not");
 }
+
+#[test]
+fn dtx_is_silence_at_once_and_its_pauses_are_not_losses() {
+    let mut pcm = babble(50);
+    pcm.extend(vec![0; 150 * FRAME]);
+    pcm.extend(babble(50));
+    let mut encoder = Encoder::new(SampleRate::Hz16000, Channels::Mono, Application::Voip).unwrap();
+    encoder.set_dtx(true).unwrap();
+    let (mut sender, mut listener) = (Sender::new(OPUS_48), Listener::new(OPUS_48));
+    let (mut sent, mut is_quiet) = (0, false);
+    for (number, frame) in (0..).zip(pcm.chunks(FRAME)) {
+        let mut payload = vec![0; 400];
+        let length = encoder.encode(frame, &mut payload).unwrap();
+        // In DTX a sender transmits only what is longer than 2 bytes, and the first that is not.
+        if length > 2 || !is_quiet {
+            listener.receive(number * 20, &sender.packet(960, &payload[..length]));
+            sent += 1;
+        } else {
+            sender.timestamp += 960;
+        }
+        is_quiet = length <= 2;
+    }
+    listener.finish();
+    assert!((60..200).contains(&sent), "{sent} packets: DTX does nothing");
+    let stats = listener.receiver.stats();
+    assert_eq!((stats.lost, stats.lost_samples, stats.overlapped_samples), (0, 0, 0));
+    assert!(stats.silence_samples > 16_000, "{stats:?}");
+    assert_eq!(listener.receiver.position().0, 250 * FRAME as u64);
+}

@@ -12,6 +12,8 @@ use webrtc_util::marshal::Marshal;
 
 pub const PCMU: PayloadFormat =
     PayloadFormat { codec: Codec::Pcmu, payload_type: 0, clock_rate: 8000 };
+pub const G722: PayloadFormat =
+    PayloadFormat { codec: Codec::G722, payload_type: 9, clock_rate: 8000 };
 pub const OPUS_48: PayloadFormat =
     PayloadFormat { codec: Codec::Opus, payload_type: 111, clock_rate: 48_000 };
 pub const OPUS_16: PayloadFormat =
