@@ -24,7 +24,7 @@ use super::invites::Waiting;
 use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, watcher};
-use crate::config::Config;
+use crate::config::{Config, Transport};
 use crate::ringcentral::Client;
 use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
 use crate::supervision::{Match, RequestId, SuperviseRequest, Supervision};
@@ -105,7 +105,13 @@ pub(super) async fn run(
         ),
         supervision: Supervision::default(),
         flows: Flows::new(udp, tcp, config.allowed_sources.clone(), input_sender.clone()),
-        legs: Legs::new(config.listen.ip(), config.max_calls, transcriber(&config), publisher),
+        legs: Legs::new(
+            config.listen.ip(),
+            config.transport == Transport::Tls,
+            config.max_calls,
+            transcriber(&config),
+            publisher,
+        ),
         waiting: HashMap::new(),
         registrar: Registrar::new(connector, proxies),
         registered,

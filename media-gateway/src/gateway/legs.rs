@@ -30,6 +30,8 @@ pub(super) struct Unacceptable {
 /// All answered legs.
 pub(super) struct Legs {
     ports: MediaPorts,
+    /// Our own offers are RTP/SAVP, as RingCentral's are where signalling is encrypted.
+    offers_srtp: bool,
     max_calls: usize,
     transcriber: Channel,
     publisher: Publisher,
@@ -55,19 +57,21 @@ struct Leg {
 enum Lines {
     /// As many as the other side has; `None` is a refused one.
     Running(Vec<Option<MediaStream>>),
-    /// Our offer went out in the 200: the codec comes with the ACK.
-    Offered(MediaPort, Party),
+    /// Our offer went out in the 200, perhaps with a key: the codec comes with the ACK.
+    Offered(MediaPort, Option<CryptoLine>, Party),
 }
 
 impl Legs {
     pub(super) fn new(
         listen_ip: IpAddr,
+        offers_srtp: bool,
         max_calls: usize,
         transcriber: Channel,
         publisher: Publisher,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
+            offers_srtp,
             max_calls,
             transcriber,
             publisher,
@@ -105,8 +109,9 @@ impl Legs {
             None => {
                 let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
                 let port = self.bind().await?;
-                let sdp = sdp::offer(session, local, port.port(), None);
-                (sdp, Lines::Offered(port, party), Vec::new())
+                let crypto = self.offers_srtp.then(|| CryptoLine::offered(rand::random()));
+                let sdp = sdp::offer(session, local, port.port(), crypto.as_ref());
+                (sdp, Lines::Offered(port, crypto, party), Vec::new())
             }
         };
         info!(%call, %leg, ?by, streams = uplinks.len(), "leg answered");
@@ -121,8 +126,8 @@ impl Legs {
     /// The ACK of a leg arrived. If our offer went out, `answer` says what the other side made of it.
     pub(super) fn confirm(&mut self, id: LegId, answer: Option<&[u8]>) -> Result<(), Unacceptable> {
         let Some(mut leg) = self.legs.remove(&id) else { return Ok(()) };
-        let (port, party) = match leg.lines {
-            Lines::Offered(port, party) => (port, party),
+        let (port, crypto, party) = match leg.lines {
+            Lines::Offered(port, crypto, party) => (port, crypto, party),
             Lines::Running(mut lines) => {
                 // The answer to our offer in a re-INVITE says where the other side is now.
                 let theirs = answer.and_then(|body| Description::parse(body).ok());
@@ -145,7 +150,7 @@ impl Legs {
         let description = Description::parse(body)?;
         let theirs = description.media.first().ok_or_else(|| not_acceptable("no media"))?;
         let format = offered_format(theirs)?;
-        let (stream, uplink) = self.open(port, format, theirs, None, party)?;
+        let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.lines = Lines::Running(vec![Some(stream)]);
         }
