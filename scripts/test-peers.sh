@@ -12,4 +12,4 @@ if [ "$(id -u)" -ne 0 ] && ! getcap "$(command -v sipp)" | grep -q cap_net_raw; 
 fi
 
 set -x
-exec cargo test --workspace --locked --test peers -- --ignored
+exec cargo test --workspace --locked --test peers -- --ignored --test-threads=1

@@ -20,6 +20,9 @@ pub struct ConfigFile {
     pub sip: SipSection,
     /// Where audio and events go.
     pub uplink: UplinkSection,
+    /// What operators see, and how the gateway goes down.
+    #[serde(default)]
+    pub operations: OperationsSection,
 }
 
 /// `[ringcentral]`
@@ -74,16 +77,30 @@ pub struct SipSection {
     pub allowed_sources: Vec<String>,
     /// Calls at once.
     pub max_calls: usize,
+    /// INVITEs in a second, at least 1; a burst may be one second's worth.
+    pub max_calls_per_second: u32,
 }
 
 /// `[uplink]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UplinkSection {
-    /// The transcriber's gRPC address.
-    pub transcriber: String,
+    /// The gRPC addresses of one or more transcribers: `"http://..."`, or a list of those. When one fails, its parties
+    /// move to another.
+    #[serde(alias = "transcriber", deserialize_with = "one_or_more")]
+    pub transcribers: Vec<String>,
     /// The relay's gRPC address.
     pub relay: String,
+}
+
+/// `[operations]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperationsSection {
+    /// Where `/metrics`, `/health` and `/ready` are served over HTTP. Absent: nowhere.
+    pub listen: Option<String>,
+    /// How long a shutdown waits for the last audio to be acknowledged, in seconds, 1 to 300.
+    pub drain_seconds: u64,
 }
 
 /// What a supervise request is about.
@@ -149,10 +166,23 @@ pub struct Config {
     pub allowed_sources: Vec<Network>,
     /// Calls at once.
     pub max_calls: usize,
-    /// The transcriber's address.
-    pub transcriber: Endpoint,
+    /// INVITEs in a second.
+    pub max_calls_per_second: u32,
+    /// The transcribers' addresses, at least one.
+    pub transcribers: Vec<Endpoint>,
     /// The relay's address.
     pub relay: Endpoint,
+    /// What operators see, and how the gateway goes down.
+    pub operations: OperationsConfig,
+}
+
+/// The checked `[operations]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationsConfig {
+    /// Where metrics, health and readiness are served, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// How long a shutdown waits for the last audio to be acknowledged.
+    pub drain_limit: Duration,
 }
 
 /// SIP credentials from the file.
@@ -200,7 +230,7 @@ impl Config {
 
     /// Checks what was written.
     pub fn check(file: ConfigFile) -> Result<Self, ConfigError> {
-        let ConfigFile { ringcentral, sip, uplink } = file;
+        let ConfigFile { ringcentral, sip, uplink, operations } = file;
         let agents = ringcentral.agents;
         if agents.is_empty() {
             return Err(problem(
@@ -222,6 +252,14 @@ impl Config {
         if sip.max_calls == 0 {
             return Err(problem("sip.max_calls", "must be at least 1"));
         }
+        if sip.max_calls_per_second == 0 {
+            return Err(problem("sip.max_calls_per_second", "must be at least 1"));
+        }
+        if uplink.transcribers.is_empty() {
+            return Err(problem("uplink.transcribers", "name at least one transcriber"));
+        }
+        let transcribers =
+            uplink.transcribers.iter().map(|text| endpoint("uplink.transcribers", text));
         let listen = sip.listen.parse().map_err(|_| {
             problem("sip.listen", "must be an address and port, such as 0.0.0.0:5060")
         })?;
@@ -249,8 +287,10 @@ impl Config {
             account: account(sip.domain, sip.user_name, sip.authorization_id, sip.password)?,
             allowed_sources: allowed_sources.collect::<Result<_, _>>()?,
             max_calls: sip.max_calls,
-            transcriber: endpoint("uplink.transcriber", &uplink.transcriber)?,
+            max_calls_per_second: sip.max_calls_per_second,
+            transcribers: transcribers.collect::<Result<_, _>>()?,
             relay: endpoint("uplink.relay", &uplink.relay)?,
+            operations: operations_config(&operations)?,
         })
     }
 }
@@ -340,7 +380,14 @@ impl Default for SipSection {
             password: None,
             allowed_sources: Vec::new(),
             max_calls: 100,
+            max_calls_per_second: 50,
         }
+    }
+}
+
+impl Default for OperationsSection {
+    fn default() -> Self {
+        Self { listen: None, drain_seconds: 20 }
     }
 }
 
@@ -397,6 +444,30 @@ fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ConfigError> {
         .ok()
         .and_then(|url| Endpoint::from_shared(url).ok())
         .ok_or_else(|| problem(key, "must be a URL such as http://127.0.0.1:50051"))
+}
+
+/// A text, or a list of texts.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be an address in quotes, or a list of addresses")]
+    enum Written {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::One(text) => vec![text],
+        Written::More(texts) => texts,
+    })
+}
+
+fn operations_config(section: &OperationsSection) -> Result<OperationsConfig, ConfigError> {
+    let listen = section.listen.as_deref().map(str::parse).transpose().map_err(|_| {
+        problem("operations.listen", "must be an address and port, such as 127.0.0.1:9090")
+    })?;
+    if !(1..=300).contains(&section.drain_seconds) {
+        return Err(problem("operations.drain_seconds", "must be 1 to 300"));
+    }
+    Ok(OperationsConfig { listen, drain_limit: Duration::from_secs(section.drain_seconds) })
 }
 
 fn account(

@@ -28,7 +28,21 @@ fn defaults_are_filled_in_and_secrets_stay_hidden() {
     assert_eq!(config.poll_interval, Duration::from_secs(2));
     assert_eq!(config.transport, Transport::Tcp);
     assert_eq!(config.account, None);
+    assert_eq!(config.operations.listen, None);
+    assert_eq!(config.operations.drain_limit, Duration::from_secs(20));
     assert!(!format!("{config:?}").contains("hush"));
+}
+
+#[test]
+fn transcribers_are_one_or_more() {
+    let uris = |text: &str| -> Vec<String> {
+        let config = Config::from_toml(text).unwrap();
+        config.transcribers.iter().map(|it| it.uri().to_string()).collect()
+    };
+    assert_eq!(uris(GOOD), ["http://127.0.0.1:50051/"]);
+    let two = "transcribers = [\"http://a:1\", \"http://b:2\"]";
+    let two = GOOD.replace("transcriber = \"http://127.0.0.1:50051\"", two);
+    assert_eq!(uris(&two), ["http://a:1/", "http://b:2/"]);
 }
 
 #[test]
@@ -45,7 +59,12 @@ fn bad_values_name_their_key() {
         ("[sip]", "[sip]\ndomain = \"sip.ringcentral.com\"", "sip"),
         ("10.0.0.0/8", "10.0.0.0/33", "sip.allowed_sources"),
         ("10.0.0.0/8", "everyone", "sip.allowed_sources"),
-        ("http://127.0.0.1:50051", "127.0.0.1:50051", "uplink.transcriber"),
+        ("http://127.0.0.1:50051", "127.0.0.1:50051", "uplink.transcribers"),
+        ("\"http://127.0.0.1:50051\"", "[]", "uplink.transcribers"),
+        ("\"http://127.0.0.1:50051\"", "7", "must be an address in quotes, or a list"),
+        ("[sip]", "[sip]\nmax_calls_per_second = 0", "sip.max_calls_per_second"),
+        ("[sip]", "[operations]\nlisten = \"9090\"\n[sip]", "operations.listen"),
+        ("[sip]", "[operations]\ndrain_seconds = 0\n[sip]", "operations.drain_seconds"),
         ("http://127.0.0.1:50052", "ftp://x", "uplink.relay"),
         ("agents", "poll_interval_ms = 5\nagents", "ringcentral.poll_interval_ms"),
         ("agents", "server = \"nowhere\"\nagents", "ringcentral.server"),

@@ -2,11 +2,13 @@
 //!
 //! Invariants: this crate knows SIP, SDP, RTP sockets and the RingCentral platform, and never Whisper, captions or
 //! browsers. [`sip`], [`sdp`] and [`supervision`] are pure: bytes and time in, events out. Sockets, tasks and clocks
-//! live in the shells: [`gateway`], [`media`], [`uplink`] and [`ringcentral`].
+//! live in the shells: [`gateway`], [`media`], [`uplink`] and [`ringcentral`]. [`metrics`] names what operators see.
 
 pub mod config;
 pub mod gateway;
 pub mod media;
+pub mod metrics;
+mod operations;
 pub mod ringcentral;
 pub mod sdp;
 pub mod sip;

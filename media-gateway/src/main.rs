@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use clap::Parser;
 use media_gateway::Gateway;
 use media_gateway::config::Config;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// Exit code for a configuration that can't be run (sysexits.h, EX_USAGE).
-const EXIT_CONFIG: u8 = 64;
+/// Exit code for arguments or a configuration that can't be run (sysexits.h, EX_USAGE).
+const EX_USAGE: u8 = 64;
 
 /// Joins RingCentral calls as a silent supervisor and streams each party's audio to a transcriber.
 #[derive(Parser)]
@@ -24,7 +24,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
@@ -37,11 +43,11 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{}: {error}", path.display());
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(EX_USAGE);
         }
     };
     match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
@@ -50,17 +56,37 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another rustls crypto provider is installed already"))?;
-    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut signals = Signals::new().context("could not listen for signals")?;
     let gateway = Gateway::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("could not listen for ^C")?,
+    signals.next().await;
+    info!("shutting down; a second signal ends the process at once");
+    Ok(tokio::select! {
+        () = gateway.shutdown() => ExitCode::SUCCESS,
+        number = signals.next() => ExitCode::from(128 + number),
+    })
+}
+
+/// What asks the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    info!("shutting down");
-    gateway.shutdown().await;
-    Ok(())
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 15,
+            _ = self.interrupt.recv() => 2,
+        }
+    }
 }

@@ -1,6 +1,14 @@
-//! The binary and a configuration that can't be run.
+//! The binary, and arguments or a configuration that can't be run.
 
 use std::process::Command;
+
+#[test]
+fn bad_arguments_exit_with_64_and_help_with_0() {
+    for (arguments, code) in [(&[][..], 64), (&["--colour"], 64), (&["--help"], 0)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_media-gateway")).args(arguments).output();
+        assert_eq!(output.unwrap().status.code(), Some(code), "{arguments:?}");
+    }
+}
 
 #[test]
 fn a_bad_configuration_exits_with_64_and_says_why() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use media_gateway::config::{ConfigFile, RingCentralSection, SipSection};
+use media_gateway::config::{ConfigFile, OperationsSection, RingCentralSection, SipSection};
 use serde::Deserialize;
 
 use crate::model::{ModelDirectory, resolve};
@@ -19,6 +19,8 @@ struct File {
     transcriber: TranscriberSection,
     #[serde(default)]
     relay: web_relay::Config,
+    #[serde(default)]
+    operations: OperationsSection,
 }
 
 /// `[transcriber]`: what is left to decide when it runs as a child.
@@ -46,6 +48,8 @@ pub struct Config {
     pub transcriber: TranscriberSection,
     /// The page and the store.
     pub relay: web_relay::Config,
+    /// Metrics, health and readiness, and how long going down may take.
+    pub operations: OperationsSection,
 }
 
 impl Default for TranscriberSection {
@@ -63,9 +67,9 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("cannot read the configuration {name}; README.md shows how to write one")
         })?;
-        let File { ringcentral, sip, transcriber, relay } =
+        let File { ringcentral, sip, transcriber, relay, operations } =
             toml::from_str(&text).with_context(|| name.to_string())?;
-        let config = Self { ringcentral, sip, transcriber, relay };
+        let config = Self { ringcentral, sip, transcriber, relay, operations };
         config.checked().with_context(|| name.to_string())
     }
 
@@ -91,11 +95,15 @@ impl Config {
         relay: &str,
     ) -> anyhow::Result<media_gateway::config::Config> {
         let uplink = media_gateway::config::UplinkSection {
-            transcriber: transcriber.to_owned(),
+            transcribers: vec![transcriber.to_owned()],
             relay: relay.to_owned(),
         };
-        let (ringcentral, sip) = (self.ringcentral.clone(), self.sip.clone());
-        Ok(media_gateway::config::Config::check(ConfigFile { ringcentral, sip, uplink })?)
+        Ok(media_gateway::config::Config::check(ConfigFile {
+            ringcentral: self.ringcentral.clone(),
+            sip: self.sip.clone(),
+            uplink,
+            operations: self.operations.clone(),
+        })?)
     }
 
     /// The transcriber's settings, with the address of its neighbour.

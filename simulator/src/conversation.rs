@@ -1,12 +1,14 @@
 //! One call's task: brings its legs up, plays both voices on one clock, and hangs up at the end.
 
 use crate::audio::ResampleError;
+use crate::load::{PooledStream, StreamPool};
 use crate::media::{FRAME, Feed, Recording, RtpIdentity, RtpStream};
 use crate::plan::{CallPlan, Shape};
 use crate::sdp::{Offer, OfferedMedia, read_answer};
 use crate::sip::leg::{Invitation, LegEvent, LegId};
 use crate::sip::transport::{LegNews, SipHandle};
 use crate::switchboard::{Side, Supervision, Switchboard, Target};
+use anyhow::Context;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -41,6 +43,8 @@ pub(crate) enum CallCommand {
 pub(crate) struct Conversation {
     session_id: String,
     plan: CallPlan,
+    /// What sends the parties' voices instead of this task.
+    pool: Option<StreamPool>,
     switchboard: Arc<Mutex<Switchboard>>,
     sip: SipHandle,
     rng: StdRng,
@@ -66,8 +70,11 @@ enum Clock {
 struct Leg {
     party_id: String,
     target: Target,
+    /// Media lines of the offer.
+    lines: usize,
     sockets: Vec<(UdpSocket, Feed)>,
     streams: Vec<MediaStream>,
+    pooled: Vec<PooledStream>,
     is_answered: bool,
 }
 
@@ -84,6 +91,7 @@ impl Conversation {
     pub(crate) fn new(
         session_id: String,
         plan: CallPlan,
+        pool: Option<StreamPool>,
         switchboard: Arc<Mutex<Switchboard>>,
         sip: SipHandle,
         seed: u64,
@@ -100,6 +108,7 @@ impl Conversation {
             clock: Clock::Idle,
             total_frames: length.as_nanos().div_ceil(FRAME.as_nanos()) as u64,
             plan,
+            pool,
             news,
             news_sender,
         }
@@ -150,7 +159,10 @@ impl Conversation {
             return;
         };
         let feeds = self.feeds(supervision.target);
-        let bound = bind_all(registration.local_ip, &feeds).await;
+        let bound = match self.pool {
+            Some(_) => Ok(Vec::new()),
+            None => bind_all(registration.local_ip, &feeds).await,
+        };
         let sockets = match bound {
             Ok(sockets) => sockets,
             Err(error) => {
@@ -158,9 +170,15 @@ impl Conversation {
                 return;
             }
         };
-        let media: io::Result<Vec<OfferedMedia>> = sockets
+        let ports: io::Result<Vec<u16>> = match &self.pool {
+            Some(pool) => Ok(vec![pool.port(); feeds.len()]),
+            None => sockets.iter().map(|(socket, _)| Ok(socket.local_addr()?.port())).collect(),
+        };
+        let Ok(ports) = ports else { return };
+        let media: Vec<OfferedMedia> = feeds
             .iter()
-            .map(|(socket, feed)| {
+            .zip(ports)
+            .map(|(feed, port)| {
                 let information = match feed {
                     _ if feeds.len() == 1 => None,
                     Feed::Customer => Some(Side::Customer),
@@ -169,10 +187,9 @@ impl Conversation {
                 };
                 let information = information
                     .and_then(|side| self.switchboard().media_information(&self.session_id, side));
-                Ok(OfferedMedia { port: socket.local_addr()?.port(), information })
+                OfferedMedia { port, information }
             })
             .collect();
-        let Ok(media) = media else { return };
         let offer = Offer {
             address: registration.local_ip,
             media: &media,
@@ -192,8 +209,10 @@ impl Conversation {
             Leg {
                 party_id: party,
                 target: supervision.target,
+                lines: media.len(),
                 sockets,
                 streams: vec![],
+                pooled: vec![],
                 is_answered: false,
             },
         );
@@ -260,6 +279,10 @@ impl Conversation {
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.is_answered = true;
         }
+        if self.pool.is_some() {
+            // There is nothing to time: the pool sends until the call is hung up.
+            return;
+        }
         let now = Instant::now();
         self.clock = match self.clock {
             Clock::Idle | Clock::Waiting { .. } if self.is_every_voice_heard() => {
@@ -271,7 +294,14 @@ impl Conversation {
     }
 
     async fn open_streams(&mut self, leg: &mut Leg, sdp: &[u8]) -> anyhow::Result<()> {
-        let answer = read_answer(sdp, leg.sockets.len(), self.plan.codec)?;
+        let answer = read_answer(sdp, leg.lines, self.plan.codec)?;
+        if let Some(pool) = &self.pool {
+            for accepted in answer.into_iter().flatten() {
+                let stream = pool.add(accepted).context("the recording has another codec")?;
+                leg.pooled.push(stream);
+            }
+            return Ok(());
+        }
         for ((socket, feed), accepted) in leg.sockets.drain(..).zip(answer) {
             let Some(accepted) = accepted else { continue };
             let codec = accepted.codec;

@@ -5,7 +5,7 @@
 //! nothing of the services that talk to it.
 //!
 //! [`Simulator::start`] binds the REST and SIP ports, [`Simulator::place_call`] puts a call
-//! between a customer and an agent on the line. A gateway registers its SIP device, asks for
+//! between a customer and an agent on the line, [`Simulator::load`] many of them. A gateway registers its SIP device, asks for
 //! supervision over REST, answers the INVITEs and receives the parties' voices over RTP.
 //!
 //! The protocol cores do no input or output: `sip::endpoint` and `switchboard` take messages,
@@ -17,6 +17,7 @@ mod api_error;
 mod audio;
 mod conversation;
 mod demo;
+mod load;
 mod media;
 mod plan;
 mod rest;
@@ -29,5 +30,6 @@ mod timestamp;
 pub use account::{Account, Agent};
 pub use audio::{Audio, AudioFileError, ResampleError, WavError};
 pub use demo::{Turn, demo_transcript};
+pub use load::{Load, LoadError};
 pub use plan::{CallPlan, Codec, Shape, UnknownName};
 pub use simulator::{Call, PlaceCallError, Simulator, SimulatorConfig, StartError};

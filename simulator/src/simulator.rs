@@ -2,6 +2,7 @@
 
 use crate::account::Account;
 use crate::conversation::{COMMAND_CAPACITY, CallCommand, Conversation};
+use crate::load::StreamPool;
 use crate::plan::CallPlan;
 use crate::rest::{Cloud, Lines, router};
 use crate::sip::endpoint::Endpoint;
@@ -174,6 +175,15 @@ impl Simulator {
         if !(0.0..=100.0).contains(&plan.loss_percent) {
             return Err(PlaceCallError::LossOutOfRange { percent: plan.loss_percent });
         }
+        self.place(plan, None)
+    }
+
+    /// With a pool, the streams come from there, and the call lasts until it is hung up.
+    pub(crate) fn place(
+        &self,
+        plan: CallPlan,
+        pool: Option<StreamPool>,
+    ) -> Result<Call, PlaceCallError> {
         let placed = self.cloud.switchboard().place(&plan.agent_extension_id, SystemTime::now());
         let id = placed.ok_or_else(|| PlaceCallError::UnknownAgent {
             extension_id: plan.agent_extension_id.clone(),
@@ -188,6 +198,7 @@ impl Simulator {
         let conversation = Conversation::new(
             id.clone(),
             plan,
+            pool,
             self.cloud.switchboard.clone(),
             self.cloud.sip.clone(),
             self.seed.wrapping_add(number),

@@ -45,9 +45,7 @@ pub enum TranscriberError {
     #[error(transparent)]
     Recogniser(#[from] RecogniserError),
     /// The port is taken, or not ours to take.
-    #[error(
-        "cannot listen for audio on {address}: {source}; set [transcriber] listen to a free port"
-    )]
+    #[error("cannot listen for audio on {address}; set [transcriber] listen to a free port")]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use transcriber::config::{Config, Settings};
 
-/// Exit code for a bad configuration (sysexits.h: EX_USAGE).
+/// Exit code for bad arguments or a bad configuration (sysexits.h: EX_USAGE).
 const EX_USAGE: u8 = 64;
 
 /// Turns the audio of calls into captions.
@@ -29,7 +29,13 @@ struct File {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).init();
 

@@ -10,7 +10,7 @@ use sidetone_proto::v1::{
 use sidetone_proto::{CallId, Party};
 use tokio::sync::mpsc;
 use tokio::time::interval;
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::media::unix_ms;
 use crate::uplink::{Outcome, Uplink, UplinkState};
@@ -30,6 +30,16 @@ pub(super) const STREAMS_CAPACITY: usize = 16;
 pub(super) async fn run(
     call: CallId,
     parties: Vec<Party>,
+    uplinks: mpsc::Receiver<Uplink>,
+    publisher: Publisher,
+) {
+    let span = info_span!("call", %call);
+    live(call, parties, uplinks, publisher).instrument(span).await;
+}
+
+async fn live(
+    call: CallId,
+    parties: Vec<Party>,
     mut uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
 ) {
@@ -38,7 +48,7 @@ pub(super) async fn run(
         started_unix_ms: unix_ms(),
         parties: parties.iter().map(PartyLabel::from).collect(),
     };
-    info!(%call, parties = parties.len(), "call started");
+    info!(parties = parties.len(), "call started");
     let start = {
         let publisher = publisher.clone();
         tokio::spawn(async move { publisher.deliver(Event::CallStarted(started)).await })
@@ -63,7 +73,7 @@ pub(super) async fn run(
     let ended = CallEnded { call_id: call.to_string(), ended_unix_ms: unix_ms() };
     for stream in &mut streams {
         if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = stream.finished().await {
-            warn!(%call, party = %stream.party().id, "audio was never acknowledged");
+            warn!(party = %stream.party().id, "audio was never acknowledged");
             let gap = Gap {
                 party: Some(PartyLabel::from(stream.party())),
                 start_ms: from.to_ms(stream.rate()),
@@ -76,7 +86,7 @@ pub(super) async fn run(
     }
     let _ = start.await;
     let delivered = publisher.deliver(Event::CallEnded(ended)).await;
-    info!(%call, delivered = delivered.is_ok(), "call ended");
+    info!(delivered = delivered.is_ok(), "call ended");
 }
 
 /// `None`: nobody has sent audio yet, or an outage is too short to tell.
@@ -104,7 +114,7 @@ fn changed(announced: Option<CaptionState>, state: Option<CaptionState>) -> Opti
 }
 
 fn announce(publisher: &Publisher, call: &CallId, state: CaptionState) {
-    info!(%call, state = state.as_str_name(), "captions");
+    info!(state = state.as_str_name(), "captions");
     publisher.announce(Event::Status(Status { call_id: call.to_string(), state: state.into() }));
 }
 

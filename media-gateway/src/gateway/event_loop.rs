@@ -12,11 +12,12 @@ use rand::rngs::StdRng;
 use sidetone_proto::Party;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::admission::{Admission, Denied};
 use super::connect::{ConnectError, Connected, Connector};
 use super::device::device;
 use super::flows::Flows;
@@ -25,9 +26,11 @@ use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, watcher};
 use crate::config::{Config, Transport};
+use crate::metrics;
 use crate::ringcentral::Client;
 use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
 use crate::supervision::{Match, RequestId, SuperviseRequest, Supervision};
+use crate::uplink::Transcribers;
 
 /// Inputs waiting for the loop. When full, sockets are not read, and the kernel drops datagrams: SIP repeats them.
 const INPUT_CAPACITY: usize = 1024;
@@ -35,7 +38,7 @@ const INPUT_CAPACITY: usize = 1024;
 /// Legs per call: one per party, and one more while one is replaced.
 const LEGS_PER_CALL: usize = 3;
 
-/// How long the other sides get to take note of our leaving.
+/// How long the other sides get to take note of our leaving, while audio may still be waited for.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Everything that the loop reacts to, besides time.
@@ -58,7 +61,7 @@ pub(super) enum Input {
     Connected(Result<Connected, ConnectError>),
     SuperviseRequested {
         request: SuperviseRequest,
-        reply: oneshot::Sender<RequestId>,
+        reply: oneshot::Sender<Result<RequestId, Denied>>,
     },
     SuperviseAccepted {
         id: RequestId,
@@ -81,6 +84,7 @@ pub(super) async fn run(
     client: Arc<Client>,
     (udp, tcp): (UdpSocket, TcpListener),
     (connector, instance): (Connector, Uuid),
+    registered: watch::Sender<bool>,
     refusals: Refusals,
     shutdown: CancellationToken,
 ) {
@@ -88,14 +92,13 @@ pub(super) async fn run(
     let Some((account, proxies)) = shutdown.run_until_cancelled(device).await else { return };
     info!(device = account.authorization_id, ?proxies, "registering the supervisor's device");
     let (input_sender, inputs) = mpsc::channel(INPUT_CAPACITY);
-    let (registered, is_registered) = watch::channel(false);
     let max_legs = config.max_calls.saturating_mul(LEGS_PER_CALL);
     let publisher = Publisher::start(config.relay.clone());
     let watching = tokio::spawn(watcher::run(
         config.clone(),
         client.clone(),
         input_sender.clone(),
-        is_registered,
+        registered.subscribe(),
         shutdown.clone(),
     ));
     let event_loop = EventLoop {
@@ -108,10 +111,10 @@ pub(super) async fn run(
         legs: Legs::new(
             config.listen.ip(),
             config.transport == Transport::Tls,
-            config.max_calls,
-            transcriber(&config),
+            Transcribers::connect(config.transcribers.clone()),
             publisher,
         ),
+        admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
         registrar: Registrar::new(connector, proxies),
         registered,
@@ -131,6 +134,7 @@ pub(super) struct EventLoop {
     pub(super) supervision: Supervision,
     pub(super) flows: Flows,
     pub(super) legs: Legs,
+    pub(super) admission: Admission,
     /// Legs that are parked: their offers, and where they came from.
     pub(super) waiting: HashMap<LegId, Waiting>,
     pub(super) registrar: Registrar,
@@ -161,7 +165,7 @@ impl EventLoop {
             }
             Input::Accepted { stream, peer } => match self.flows.accepted(stream, peer) {
                 Some((id, local)) => self.user_agent.handle_stream_opened(id, local),
-                None => self.refusals.count("connection refused"),
+                None => self.refusals.count("connection_refused"),
             },
             Input::StreamBytes { stream, bytes } => {
                 self.user_agent.handle_stream_bytes(now, stream, &bytes);
@@ -169,7 +173,9 @@ impl EventLoop {
             Input::StreamClosed(stream) => self.stream_closed(stream),
             Input::Connected(connected) => self.connected(connected),
             Input::SuperviseRequested { request, reply } => {
-                let _ = reply.send(self.supervision.request(now, request));
+                let is_new = !self.legs.has_call(&request.call);
+                let admitted = self.admission.joining(self.legs.calls(), is_new);
+                let _ = reply.send(admitted.map(|()| self.supervision.request(now, request)));
             }
             Input::SuperviseAccepted { id, supervisor } => {
                 if let Some(matched) = self.supervision.accepted(now, id, &supervisor) {
@@ -192,6 +198,9 @@ impl EventLoop {
             } else if let Some(event) = self.user_agent.poll_event() {
                 self.handle_event(event).await;
             } else {
+                metrics::REGISTERED.set(f64::from(u8::from(*self.registered.borrow())));
+                metrics::CALLS.set(self.legs.calls() as f64);
+                metrics::LEGS.set(self.legs.ids().len() as f64);
                 return;
             }
         }
@@ -214,18 +223,20 @@ impl EventLoop {
                 Err(unacceptable) => self.reject(leg, unacceptable),
             },
             Event::Ended { leg, reason } => {
-                info!(%leg, ?reason, "leg ended");
+                let call = self.legs.call_of(leg).map(tracing::field::display);
+                info!(%leg, call, ?reason, "leg ended");
+                metrics::LEGS_ENDED.increment_of("reason", metrics::label(&reason));
                 self.supervision.forget(leg);
                 self.waiting.remove(&leg);
                 self.legs.end(leg);
             }
             Event::Refused { reason, flow } => {
-                self.refusals.count(format!("{reason:?}"));
+                self.refusals.count(metrics::label(&reason));
                 debug!(?reason, %flow, "request refused");
             }
             Event::StreamCorrupt { stream, error } => {
                 warn!(%stream, %error, "closing a sip connection");
-                self.refusals.count("corrupt stream");
+                self.refusals.count("corrupt_stream");
                 self.flows.close(stream);
                 self.stream_closed(stream);
             }
@@ -261,55 +272,67 @@ impl EventLoop {
         self.user_agent.handle_timeout(now);
         let (unwanted, unserved) = self.supervision.handle_timeout(now);
         for leg in unwanted {
-            self.leave_alone(leg);
+            self.deny(leg, Denied::Unsolicited);
         }
         for request in unserved {
             warn!(call = %request.call, target = ?request.target, "supervision brought no invite");
         }
     }
 
+    /// Leaves without losing a word: nobody new is let in, every leg is hung up, and what was said is acknowledged, all
+    /// within the drain limit.
     async fn wind_down(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let now = Instant::now();
+        let (goodbye, deadline) = (now + GOODBYE, now + self.config.operations.drain_limit);
+        info!(calls = self.legs.calls(), "draining");
         self.registered.send_replace(false);
+        self.admission.drain();
+        self.registrar.stop();
+        let mut registered = self.user_agent.unregister(now.into_std());
         for leg in self.legs.ids() {
             self.hang_up(leg);
         }
         let waiting: Vec<LegId> = self.waiting.keys().copied().collect();
         for leg in waiting {
-            self.leave_alone(leg);
+            self.deny(leg, Denied::Draining);
         }
-        let mut registered = self.user_agent.unregister(Instant::now().into_std());
-        self.registrar.stop();
-        let goodbye = async {
-            loop {
-                while let Some(transmit) = self.user_agent.poll_transmit() {
-                    self.flows.send(transmit);
-                }
-                while let Some(event) = self.user_agent.poll_event() {
-                    registered &=
-                        !matches!(event, Event::Unregistered | Event::RegistrationFailed(_));
-                }
-                if !registered && self.user_agent.is_idle() {
-                    return;
-                }
-                tokio::select! {
-                    Some(input) = inputs.recv() => match input {
-                        Input::Datagram { .. } | Input::StreamBytes { .. } | Input::StreamClosed(_) => {
-                            self.handle_input(input).await;
-                        }
-                        // Nothing new is begun.
-                        _ => {}
-                    },
-                    () = expired(self.user_agent.poll_timeout().map(Instant::from)) => {
-                        self.user_agent.handle_timeout(Instant::now().into_std());
-                    }
+        let mut delivered = false;
+        loop {
+            while let Some(event) = self.user_agent.poll_event() {
+                match event {
+                    Event::Unregistered | Event::RegistrationFailed(_) => registered = false,
+                    Event::Invited(invite) => self.invited(invite).await,
+                    _ => {}
                 }
             }
-        };
-        if timeout(GOODBYE, goodbye).await.is_err() {
-            warn!("not every leg confirmed its end");
+            while let Some(transmit) = self.user_agent.poll_transmit() {
+                self.flows.send(transmit);
+            }
+            let now = Instant::now();
+            let parted = (!registered && self.user_agent.is_idle()) || now >= goodbye;
+            if delivered && parted {
+                return;
+            }
+            if now >= deadline {
+                warn!(delivered, "the gateway did not wind up in time");
+                return;
+            }
+            let wake = [self.user_agent.poll_timeout().map(Instant::from), Some(deadline)];
+            let goodbye = Some(goodbye).filter(|_| !parted);
+            tokio::select! {
+                Some(input) = inputs.recv() => match input {
+                    Input::Datagram { .. } | Input::StreamBytes { .. } | Input::StreamClosed(_) => {
+                        self.handle_input(input).await;
+                    }
+                    // Nothing new is begun.
+                    _ => {}
+                },
+                () = self.legs.drained(), if !delivered => delivered = true,
+                () = expired(wake.into_iter().chain([goodbye]).flatten().min()) => {
+                    self.user_agent.handle_timeout(Instant::now().into_std());
+                }
+            }
         }
-        drop(inputs);
-        self.legs.drain().await;
     }
 }
 
@@ -318,16 +341,4 @@ async fn expired(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// The way to the transcriber, whose silence is noticed within seconds.
-fn transcriber(config: &Config) -> tonic::transport::Channel {
-    config
-        .transcriber
-        .clone()
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .connect_lazy()
 }

@@ -7,8 +7,10 @@ use sidetone_proto::{Party, PartyId, Role};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
+use super::admission::Denied;
 use super::event_loop::{EventLoop, Input};
 use super::legs::{Unacceptable, acceptable_lines};
+use crate::metrics;
 use crate::ringcentral::Client;
 use crate::sdp::Description;
 use crate::sip::{Flow, Invite, LegId};
@@ -26,8 +28,10 @@ pub(super) struct Waiting {
 impl EventLoop {
     pub(super) async fn invited(&mut self, invite: Invite) {
         let leg = invite.leg;
-        if !invite.on_registered_flow && !self.is_allowed(invite.flow) {
-            self.reject(leg, forbidden(invite.flow));
+        let now = Instant::now().into_std();
+        let is_trusted = invite.on_registered_flow || self.is_allowed(invite.flow);
+        if let Err(denied) = self.admission.invited(now, is_trusted) {
+            self.deny(leg, denied);
             return;
         }
         let ids = match read_invite(&invite) {
@@ -40,11 +44,10 @@ impl EventLoop {
                 return;
             }
         };
-        let now = Instant::now().into_std();
         match self.supervision.invited(now, leg, ids) {
             Verdict::Matched(matched) => self.matched(matched).await,
             Verdict::Parked => debug!(%leg, "invite matches no supervise request yet"),
-            Verdict::Unwanted => self.leave_alone(leg),
+            Verdict::Unwanted => self.deny(leg, Denied::Unsolicited),
         }
     }
 
@@ -65,6 +68,11 @@ impl EventLoop {
     pub(super) async fn answer(&mut self, matched: Match) {
         let leg = matched.leg;
         let Some(Waiting { offer, flow }) = self.waiting.remove(&leg) else { return };
+        let is_new = !self.legs.has_call(&matched.request.call);
+        if let Err(denied) = self.admission.joining(self.legs.calls(), is_new) {
+            self.deny(leg, denied);
+            return;
+        }
         let signalling = self.flows.local_of(flow);
         let remote =
             offer.iter().flat_map(|offer| &offer.media).find(|media| media.unfit.is_none());
@@ -75,7 +83,10 @@ impl EventLoop {
             Some(_) | None => signalling.ip(),
         };
         match self.legs.answer(matched, offer.as_ref(), local).await {
-            Ok(sdp) => self.send_answer(leg, Some(signalling), &sdp),
+            Ok(sdp) => {
+                metrics::INVITES_ANSWERED.increment();
+                self.send_answer(leg, Some(signalling), &sdp);
+            }
             Err(unacceptable) => self.reject(leg, unacceptable),
         }
     }
@@ -88,15 +99,23 @@ impl EventLoop {
     pub(super) fn reject(&mut self, leg: LegId, unacceptable: Unacceptable) {
         let Unacceptable { code, reason, detail } = unacceptable;
         warn!(%leg, code, reason, detail, "invite refused");
-        self.refusals.count(format!("{code}"));
+        let label = match code {
+            488 => "not_acceptable".to_owned(),
+            500 => "server_error".to_owned(),
+            code => format!("status_{code}"),
+        };
+        self.refusals.count(label);
         self.user_agent.reject(Instant::now().into_std(), leg, code, reason);
     }
 
-    /// An ordinary call to the supervisor's number: not ours to answer.
-    pub(super) fn leave_alone(&mut self, leg: LegId) {
+    /// Refuses an INVITE that is not let in.
+    pub(super) fn deny(&mut self, leg: LegId, denied: Denied) {
         self.waiting.remove(&leg);
-        let detail = "no supervise request asked for it".to_owned();
-        self.reject(leg, Unacceptable { code: 480, reason: "Temporarily Unavailable", detail });
+        let (code, reason) = denied.status();
+        let flow = self.user_agent.flow_of(leg).map(tracing::field::display);
+        warn!(%leg, flow, code, %denied, "invite not let in");
+        self.refusals.count(metrics::label(&denied));
+        self.user_agent.reject(Instant::now().into_std(), leg, code, reason);
     }
 
     fn is_allowed(&self, flow: Flow) -> bool {
@@ -143,9 +162,4 @@ fn read_invite(invite: &Invite) -> Result<(InviteIds, Option<Description>), Unac
         media,
     };
     Ok((ids, offer))
-}
-
-fn forbidden(flow: Flow) -> Unacceptable {
-    let detail = format!("{flow} is neither the registered flow nor in allowed_sources");
-    Unacceptable { code: 403, reason: "Forbidden", detail }
 }

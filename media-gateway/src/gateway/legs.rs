@@ -8,7 +8,6 @@ use pipeline::rtp::PayloadFormat;
 use sidetone_proto::{CallId, Party};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tracing::{info, info_span, warn};
 
 use super::call;
@@ -16,7 +15,7 @@ use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
 use crate::sip::LegId;
 use crate::supervision::{Match, Target};
-use crate::uplink::{Feed, Uplink};
+use crate::uplink::{Feed, Transcribers, Uplink};
 
 /// An INVITE or re-INVITE that can't be answered with 200, and the response that it gets instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +31,7 @@ pub(super) struct Legs {
     ports: MediaPorts,
     /// Our own offers are RTP/SAVP, as RingCentral's are where signalling is encrypted.
     offers_srtp: bool,
-    max_calls: usize,
-    transcriber: Channel,
+    transcribers: Transcribers,
     publisher: Publisher,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
@@ -65,15 +63,13 @@ impl Legs {
     pub(super) fn new(
         listen_ip: IpAddr,
         offers_srtp: bool,
-        max_calls: usize,
-        transcriber: Channel,
+        transcribers: Transcribers,
         publisher: Publisher,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
             offers_srtp,
-            max_calls,
-            transcriber,
+            transcribers,
             publisher,
             legs: HashMap::new(),
             calls: HashMap::new(),
@@ -86,6 +82,21 @@ impl Legs {
         self.legs.keys().copied().collect()
     }
 
+    /// How many calls are up.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether a leg of this call is up.
+    pub(super) fn has_call(&self, call: &CallId) -> bool {
+        self.calls.contains_key(call)
+    }
+
+    /// The call that a leg belongs to.
+    pub(super) fn call_of(&self, leg: LegId) -> Option<&CallId> {
+        self.legs.get(&leg).map(|leg| &leg.call)
+    }
+
     /// Opens the media of a leg. Gives the SDP of the 200: an answer, or an offer if the INVITE had none.
     pub(super) async fn answer(
         &mut self,
@@ -95,10 +106,6 @@ impl Legs {
     ) -> Result<String, Unacceptable> {
         let Match { leg, request, media: parties, by, .. } = matched;
         let call = request.call;
-        if !self.calls.contains_key(&call) && self.calls.len() >= self.max_calls {
-            let detail = format!("{} calls are up already", self.calls.len());
-            return Err(Unacceptable { code: 486, reason: "Busy Here", detail });
-        }
         let session = SessionVersion { id: rand::random::<u32>().into(), version: 1 };
         let labels = match &request.target {
             Target::Party(_) => request.parties,
@@ -207,8 +214,8 @@ impl Legs {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Waits until the end of every call is stored. Call it when no leg is left.
-    pub(super) async fn drain(mut self) {
+    /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
+    pub(super) async fn drained(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 
@@ -251,7 +258,7 @@ impl Legs {
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
         let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
             .map_err(|error| server_error(error.to_string()))?;
-        Ok((stream, Uplink::start(self.transcriber.clone(), party, rate, feed)))
+        Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
     }
 
     async fn bind(&self) -> Result<MediaPort, Unacceptable> {

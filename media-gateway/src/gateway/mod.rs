@@ -3,6 +3,7 @@
 //! [`Gateway::start`] binds the ports and starts one event loop, which owns the SIP user agent, the supervise requests and
 //! the legs. Beside it run a task per socket, one that looks for calls, one per m-line, one per uplink and one per call.
 
+mod admission;
 mod call;
 mod connect;
 mod device;
@@ -18,22 +19,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::Config;
+use crate::metrics;
+use crate::operations::Operations;
 use crate::ringcentral::{self, Client, Credentials};
 use connect::Connector;
 
 pub use connect::TlsError;
 pub use instance::InstanceError;
-
-/// How long [`Gateway::shutdown`] waits for legs to end, the device to unregister and audio to be acknowledged.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
 
 /// Attempts to bind UDP and TCP on the same port, when any port will do.
 const BIND_ATTEMPTS: u32 = 20;
@@ -44,6 +44,7 @@ pub struct Gateway {
     sip_address: SocketAddr,
     shutdown: CancellationToken,
     refusals: Refusals,
+    operations: Option<Operations>,
     task: JoinHandle<()>,
 }
 
@@ -51,9 +52,7 @@ pub struct Gateway {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The SIP port can't be had.
-    #[error(
-        "could not listen for SIP on {address} ({source}); free the port or change [sip] listen"
-    )]
+    #[error("could not listen for SIP on {address}; free the port or change [sip] listen")]
     Bind {
         /// As configured.
         address: SocketAddr,
@@ -67,6 +66,20 @@ pub enum StartError {
     /// The device's instance id can't be read or made.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    /// The port for metrics can't be had.
+    #[error(
+        "could not listen for operators on {address}; free the port or change [operations] listen"
+    )]
+    Operations {
+        /// As configured.
+        address: SocketAddr,
+        /// In the system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// Another part of the process keeps the metrics.
+    #[error("another metrics recorder is installed in this process; remove [operations] listen")]
+    Recorder,
     /// The REST client could not be made.
     #[error(transparent)]
     RingCentral(#[from] ringcentral::Error),
@@ -103,6 +116,18 @@ impl Gateway {
         };
         let client = Arc::new(Client::new(&config.server, credentials)?);
         let shutdown = CancellationToken::new();
+        let (registered, is_registered) = watch::channel(false);
+        let operations = match config.operations.listen {
+            Some(address) => {
+                let metrics = metrics::install().ok_or(StartError::Recorder)?;
+                Some(
+                    Operations::start(address, is_registered, shutdown.clone(), metrics)
+                        .await
+                        .map_err(|source| StartError::Operations { address, source })?,
+                )
+            }
+            None => None,
+        };
         let refusals = Refusals::default();
         info!(address = %sip_address, "listening for sip over udp and tcp");
         let event_loop = event_loop::run(
@@ -110,10 +135,11 @@ impl Gateway {
             client,
             (udp, tcp),
             (connector, instance),
+            registered,
             refusals.clone(),
             shutdown.clone(),
         );
-        Ok(Self { sip_address, shutdown, refusals, task: tokio::spawn(event_loop) })
+        Ok(Self { sip_address, shutdown, refusals, operations, task: tokio::spawn(event_loop) })
     }
 
     /// Where SIP is listened for, over UDP and TCP.
@@ -121,19 +147,21 @@ impl Gateway {
         self.sip_address
     }
 
+    /// Where metrics, health and readiness are served, if they are.
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations.as_ref().map(Operations::address)
+    }
+
     /// How often requests and offers were refused since the start, by reason.
     pub fn refusals(&self) -> BTreeMap<String, u64> {
         self.refusals.counts()
     }
 
-    /// Hangs up every leg, takes the device off the registrar and lets the last audio be acknowledged; at most
-    /// 15 seconds.
+    /// Lets no more calls in, takes the device off the registrar, hangs up every leg, and waits until the last audio is
+    /// acknowledged; at most for the drain limit of the configuration.
     pub async fn shutdown(mut self) {
         self.shutdown.cancel();
-        if tokio::time::timeout(SHUTDOWN_LIMIT, &mut self.task).await.is_err() {
-            warn!("the gateway did not wind up in time");
-            self.task.abort();
-        }
+        let _ = (&mut self.task).await;
     }
 }
 
@@ -146,7 +174,9 @@ impl Drop for Gateway {
 impl Refusals {
     pub(crate) fn count(&self, reason: impl Into<String>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(reason.into()).or_default() += 1;
+        let reason = reason.into();
+        metrics::REFUSALS.increment_of("reason", reason.clone());
+        *counts.entry(reason).or_default() += 1;
     }
 
     fn counts(&self) -> BTreeMap<String, u64> {

@@ -11,8 +11,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use super::admission::Denied;
 use super::event_loop::Input;
 use crate::config::{Config, Supervise};
+use crate::metrics::SUPERVISE_REQUESTS;
 use crate::ringcentral::{Advice, Client, Error, Session, SessionParty, SupervisorParty, advise};
 use crate::supervision::{RequestId, SuperviseRequest, Target};
 
@@ -179,12 +181,14 @@ impl Attachment {
             let id = self.enter(request.clone()).await?;
             match self.post(&request.target, agent).await {
                 Ok(supervisor) => {
+                    SUPERVISE_REQUESTS.increment_of("outcome", "accepted");
                     debug!(supervisor = supervisor.id, "supervision accepted");
                     return self
                         .tell(Input::SuperviseAccepted { id, supervisor: supervisor.id })
                         .await;
                 }
                 Err(error) => {
+                    SUPERVISE_REQUESTS.increment_of("outcome", "refused");
                     self.tell(Input::SuperviseRefused { id }).await?;
                     self.follow(&error, &mut agent, retry).await?;
                     retry = (retry * 2).min(LAST_RETRY);
@@ -277,10 +281,26 @@ impl Attachment {
         }
     }
 
+    /// Announces the request that is about to be made. While there are too many calls, waits for its turn.
     async fn enter(&self, request: SuperviseRequest) -> Result<RequestId, Stopped> {
-        let (reply, id) = oneshot::channel();
-        self.tell(Input::SuperviseRequested { request, reply }).await?;
-        id.await.map_err(|_| Stopped::Gone)
+        loop {
+            let (reply, id) = oneshot::channel();
+            self.tell(Input::SuperviseRequested { request: request.clone(), reply }).await?;
+            let denied = match id.await {
+                Ok(Ok(id)) => return Ok(id),
+                Ok(Err(denied)) => denied,
+                Err(_) => return Err(Stopped::Gone),
+            };
+            SUPERVISE_REQUESTS.increment_of("outcome", crate::metrics::label(&denied));
+            if denied != Denied::TooManyCalls {
+                return Err(Stopped::GivenUp);
+            }
+            warn!(%denied, retry_in = ?LAST_RETRY, "not listening to the call yet");
+            sleep(LAST_RETRY).await;
+            if self.look().await? == Plan::Gone {
+                return Err(Stopped::Gone);
+            }
+        }
     }
 
     async fn tell(&self, input: Input) -> Result<(), Stopped> {

@@ -13,6 +13,7 @@ use tracing::{Instrument, Span, debug, info};
 
 use super::ports::MediaPort;
 use super::session::{Channel, MediaError, MediaSession, Remote};
+use crate::metrics::StreamCounters;
 use crate::sdp::{CryptoLine, LocalMedia, Media};
 use crate::uplink::Feed;
 
@@ -48,8 +49,8 @@ impl MediaStream {
         let session = MediaSession::new(now, format, remote.clone(), key, seed)?;
         let (sender, remotes) = watch::channel(remote);
         let local = LocalMedia { port: port.port(), format, crypto };
-        let task =
-            tokio::spawn(Task { session, feed, rejected: 0 }.run(port, remotes).instrument(span));
+        let task = Task { session, feed, rejected: 0, counters: StreamCounters::new() };
+        let task = tokio::spawn(task.run(port, remotes).instrument(span));
         Ok(Self { remote: sender, local, _task: task })
     }
 
@@ -85,6 +86,7 @@ struct Task {
     session: MediaSession,
     feed: Feed,
     rejected: u64,
+    counters: StreamCounters,
 }
 
 impl Task {
@@ -137,6 +139,7 @@ impl Task {
     fn handle_datagram(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) {
         let now = Instant::now().into_std();
         if let Err(reason) = self.session.handle_datagram(now, channel, source, datagram) {
+            self.counters.refused(reason.reason());
             self.rejected += 1;
             // One line for the first of each power of two: a flood must not fill the disk.
             if self.rejected.is_power_of_two() {
@@ -150,6 +153,7 @@ impl Task {
         while let Some(audio) = self.session.poll_audio() {
             self.feed.push(audio, rate, unix_ms());
         }
+        self.counters.count(self.session.stats());
         while let Some(transmit) = self.session.poll_transmit() {
             let socket = match transmit.channel {
                 Channel::Rtp => &port.rtp,

@@ -12,6 +12,9 @@ use super::transaction::TransactionKey;
 use super::user_agent::{UserAgent, peer, token};
 use super::{Flow, Transmit};
 
+/// How long a caller who met an overload or a shutdown is asked to stay away (RFC 3261 section 20.33).
+const RETRY_AFTER_SECONDS: &str = "5";
+
 impl UserAgent {
     /// Takes one request. `local` is our address on the flow.
     pub(super) fn serve(&mut self, now: Instant, flow: Flow, local: SocketAddr, request: Request) {
@@ -163,6 +166,9 @@ impl UserAgent {
         let mut response = response_to(incoming, code, reason, tag);
         if matches!(code, 405 | 501) {
             response = response.header("Allow", ALLOW);
+        }
+        if code == 503 {
+            response = response.header("Retry-After", RETRY_AFTER_SECONDS);
         }
         self.send_response(now, incoming, code, response);
     }

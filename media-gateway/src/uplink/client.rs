@@ -1,4 +1,4 @@
-//! Streams one party's audio to a transcriber, over one connection after another.
+//! Streams one party's audio to a transcriber, and when that fails to another, from the acknowledged position on.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, error, info, warn};
 
 use super::feed::{Feed, Next};
 use super::ring::Chunk;
+use super::transcribers::{Seat, Transcribers};
+use crate::metrics::{self, Share};
 
 /// Messages between the ring and the connection. When full, the ring holds what comes: RTP never waits.
 const OUTGOING_CAPACITY: usize = 16;
@@ -70,12 +71,13 @@ pub enum Outcome {
 
 impl Uplink {
     /// Streams what comes out of a feed of audio at `rate` samples per second. Must be called inside a tokio runtime.
-    pub fn start(transcriber: Channel, party: Party, rate: u32, feed: Feed) -> Self {
+    pub fn start(transcribers: Transcribers, party: Party, rate: u32, feed: Feed) -> Self {
         let (report, state) = watch::channel(UplinkState::Idle);
         let span = tracing::info_span!("uplink", call = %party.call, party = %party.id, role = %party.role);
         let label = PartyLabel::from(&party);
-        let stream = Stream { transcriber, label, rate, feed: feed.clone(), report };
-        let task = tokio::spawn(stream.run().instrument(span));
+        let report = Report { state: report, share: None };
+        let stream = Stream { label, rate, feed: feed.clone() };
+        let task = tokio::spawn(stream.run(transcribers, report).instrument(span));
         Self { party, rate, feed, state, task }
     }
 
@@ -96,7 +98,7 @@ impl Uplink {
 
     /// Waits for the end: at most a minute after the feed has finished.
     pub async fn finished(&mut self) -> Outcome {
-        (&mut self.task).await.unwrap_or_else(|_| unacknowledged(&self.feed))
+        (&mut self.task).await.unwrap_or_else(|_| given_up(&self.feed))
     }
 }
 
@@ -107,56 +109,70 @@ impl Drop for Uplink {
 }
 
 struct Stream {
-    transcriber: Channel,
     label: PartyLabel,
     rate: u32,
     feed: Feed,
-    report: watch::Sender<UplinkState>,
+}
+
+/// Tells how an uplink is doing, to its owner and as a metric.
+struct Report {
+    state: watch::Sender<UplinkState>,
+    share: Option<Share>,
 }
 
 impl Stream {
-    async fn run(self) -> Outcome {
+    async fn run(self, transcribers: Transcribers, mut report: Report) -> Outcome {
         let Some(anchor_unix_ms) = self.feed.anchor().await else { return Outcome::Delivered };
+        let mut seat = transcribers.seat();
         let mut deadline = None;
         let mut retry = FIRST_RETRY;
         loop {
-            let broken = match self.connect(anchor_unix_ms, &mut retry, &mut deadline).await {
+            let connected = self.connect(&seat, anchor_unix_ms, &mut report, &mut deadline);
+            let broken = match connected.await {
                 Ok(()) => {
-                    self.report.send_replace(UplinkState::Idle);
+                    report.set(UplinkState::Idle);
                     return Outcome::Delivered;
                 }
                 Err(status) => status,
             };
-            self.report.send_if_modified(|state| match state {
-                UplinkState::Lost(_) => false,
-                UplinkState::Idle | UplinkState::Connected => {
-                    *state = UplinkState::Lost(Instant::now());
-                    true
-                }
-            });
+            if report.is_connected() {
+                retry = FIRST_RETRY;
+            }
+            report.lost();
             if broken.code() == Code::InvalidArgument {
                 error!(reason = broken.message(), "the transcriber refuses this party's audio");
-                return unacknowledged(&self.feed);
+                return given_up(&self.feed);
             }
             if self.feed.is_finished() {
                 deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 warn!("gave up waiting for the last acknowledgements");
-                return unacknowledged(&self.feed);
+                return given_up(&self.feed);
             }
-            let wait = retry.mul_f64(rand::rng().random_range(0.5..1.0));
-            warn!(reason = broken.message(), retry_in = ?wait, "no stream to the transcriber");
+            let failed = seat.number();
+            let is_promising = seat.fail_over();
+            if seat.number() != failed {
+                metrics::FAILOVERS.increment();
+            }
+            // All parties of a transcriber that fails move at once, so that even the first wait has jitter.
+            let wait = if is_promising { FIRST_RETRY } else { retry };
+            let wait = wait.mul_f64(rand::rng().random_range(0.5..1.0));
+            let reason = broken.message();
+            warn!(reason, failed, next = seat.number(), retry_in = ?wait, "no stream to the transcriber");
             sleep(wait).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            if !is_promising {
+                retry = (retry * 2).min(LAST_RETRY);
+            }
         }
     }
 
     /// Runs one stream. `Ok` when everything up to the party's end is acknowledged.
     async fn connect(
         &self,
+        seat: &Seat,
         anchor_unix_ms: i64,
-        retry: &mut Duration,
+        report: &mut Report,
         deadline: &mut Option<Instant>,
     ) -> Result<(), Status> {
         let (outgoing, messages) = mpsc::channel(OUTGOING_CAPACITY);
@@ -172,15 +188,19 @@ impl Stream {
         outgoing
             .try_send(send(Message::Start(start)))
             .map_err(|_| Status::internal("the stream's queue is full at its start"))?;
-        let mut client = AudioIngestClient::new(self.transcriber.clone());
+        let mut client = AudioIngestClient::new(seat.channel());
         let opening = client.stream_party(ReceiverStream::new(messages));
         let mut acks = timeout(OPEN_TIMEOUT, opening)
             .await
             .map_err(|_| Status::unavailable("the transcriber did not open the stream"))??
             .into_inner();
-        info!(position = position.0, next_segment, "streaming to the transcriber");
-        self.report.send_replace(UplinkState::Connected);
-        *retry = FIRST_RETRY;
+        let number = seat.number();
+        info!(position = position.0, next_segment, number, "streaming to the transcriber");
+        seat.succeeded();
+        if report.is_lost() {
+            metrics::RESUMES.increment();
+        }
+        report.set(UplinkState::Connected);
 
         let mut sent = position;
         let mut ended = false;
@@ -223,8 +243,34 @@ impl Stream {
     }
 }
 
-fn unacknowledged(feed: &Feed) -> Outcome {
-    let ((from, _), to) = (feed.resume_from(), feed.end());
+impl Report {
+    fn set(&mut self, state: UplinkState) {
+        self.state.send_replace(state);
+        self.share = match state {
+            UplinkState::Idle => None,
+            UplinkState::Connected => Some(Share::of_state(metrics::UPLINKS, "connected")),
+            UplinkState::Lost(_) => Some(Share::of_state(metrics::UPLINKS, "lost")),
+        };
+    }
+
+    /// Since now, unless it was so already.
+    fn lost(&mut self) {
+        if !self.is_lost() {
+            self.set(UplinkState::Lost(Instant::now()));
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(*self.state.borrow(), UplinkState::Lost(_))
+    }
+
+    fn is_connected(&self) -> bool {
+        *self.state.borrow() == UplinkState::Connected
+    }
+}
+
+fn given_up(feed: &Feed) -> Outcome {
+    let (from, to) = feed.give_up();
     match feed.known_anchor() {
         Some(anchor_unix_ms) if from < to => Outcome::Unacknowledged { from, to, anchor_unix_ms },
         Some(_) | None => Outcome::Delivered,
@@ -235,10 +281,18 @@ fn message(chunk: Chunk) -> Message {
     match chunk {
         Chunk::Frame { position, pcm } => Message::Frame(AudioFrame {
             sample_position: position.0,
-            pcm: pcm.into_iter().flat_map(i16::to_le_bytes).collect(),
+            pcm: little_endian(&pcm).into(),
         }),
         Chunk::Lost { position, samples, reason } => {
             Message::Lost(LostAudio { sample_position: position.0, samples, reason: reason.into() })
         }
     }
+}
+
+fn little_endian(pcm: &[i16]) -> Vec<u8> {
+    let mut bytes = vec![0; pcm.len() * 2];
+    for (pair, sample) in bytes.chunks_exact_mut(2).zip(pcm) {
+        pair.copy_from_slice(&sample.to_le_bytes());
+    }
+    bytes
 }

@@ -8,6 +8,7 @@ use sidetone_proto::v1::{AudioAck, GapReason};
 use tokio::sync::Notify;
 
 use super::ring::{AudioRing, Chunk};
+use crate::metrics::{self, Share};
 
 /// One party's audio on its way from the RTP socket to the uplink. Clones share it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     ring: AudioRing,
+    rate: u32,
+    /// Seconds of audio in the ring, as part of those in all rings.
+    held: Share,
     /// Wall clock at sample 0, in milliseconds since the Unix epoch. Absent until the first audio.
     anchor_unix_ms: Option<i64>,
     finished: bool,
@@ -42,7 +46,13 @@ pub(super) enum Next {
 impl Feed {
     /// A feed of audio at `rate` samples per second.
     pub fn new(rate: u32) -> Self {
-        let state = State { ring: AudioRing::new(rate), anchor_unix_ms: None, finished: false };
+        let state = State {
+            ring: AudioRing::new(rate),
+            rate,
+            held: Share::of(metrics::RING_SECONDS),
+            anchor_unix_ms: None,
+            finished: false,
+        };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
     }
 
@@ -50,20 +60,28 @@ impl Feed {
     /// anchors the party's clock with it.
     pub fn push(&self, audio: PartyAudio, rate: u32, arrived_unix_ms: i64) {
         let mut state = self.state();
-        match audio {
+        let is_ready = match audio {
             PartyAudio::Frame { position, pcm } => {
                 let end = position.plus(pcm.len() as u64);
                 state.anchor_unix_ms.get_or_insert_with(|| {
                     arrived_unix_ms.saturating_sub_unsigned(end.to_ms(rate))
                 });
-                state.ring.push(position, &pcm);
+                state.ring.push(position, &pcm)
             }
             PartyAudio::Lost { position, samples } => {
                 state.ring.push_lost(position, samples, GapReason::PacketLoss);
+                metrics::gap(GapReason::PacketLoss, samples, rate);
+                true
             }
+        };
+        // Most packets complete no frame: the uplink is not woken for them.
+        if is_ready {
+            let overflowed = state.ring.take_overflowed();
+            metrics::gap(GapReason::TranscriberUnavailable, overflowed, rate);
+            state.measure();
+            drop(state);
+            self.0.changed.notify_one();
         }
-        drop(state);
-        self.0.changed.notify_one();
     }
 
     /// The party has left.
@@ -75,7 +93,7 @@ impl Feed {
         self.0.changed.notify_one();
     }
 
-    /// Waits until there is audio. `None`: the party left without a sound.
+    /// Waits until a frame of audio is there. `None`: the party left without a sound.
     pub(super) async fn anchor(&self) -> Option<i64> {
         loop {
             {
@@ -110,22 +128,35 @@ impl Feed {
     pub(super) fn acknowledge(&self, ack: AudioAck) {
         let mut state = self.state();
         state.ring.acknowledge(SamplePosition(ack.sample_position), ack.next_segment);
+        let lag = state.ring.end().since(state.ring.resume_from().0);
+        metrics::ACKNOWLEDGEMENT_LAG.record(lag as f64 / f64::from(state.rate));
+        state.measure();
     }
 
     pub(super) fn resume_from(&self) -> (SamplePosition, u32) {
         self.state().ring.resume_from()
     }
 
-    pub(super) fn end(&self) -> SamplePosition {
-        self.state().ring.end()
-    }
-
     pub(super) fn is_finished(&self) -> bool {
         self.state().finished
+    }
+
+    /// The audio that was never acknowledged is given up: how much of it there is.
+    pub(super) fn give_up(&self) -> (SamplePosition, SamplePosition) {
+        let state = self.state();
+        let ((from, _), to) = (state.ring.resume_from(), state.ring.end());
+        metrics::gap(GapReason::TranscriberUnavailable, state.ring.held(), state.rate);
+        (from, to)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while holding the lock; if something did, the audio is still worth having.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn measure(&mut self) {
+        self.held.set(self.ring.held() as f64 / f64::from(self.rate));
     }
 }

@@ -3,7 +3,9 @@
 mod client;
 mod feed;
 mod ring;
+mod transcribers;
 
 pub use client::{Outcome, Uplink, UplinkState};
 pub use feed::Feed;
 pub use ring::{AudioRing, Chunk, RING_SECONDS};
+pub use transcribers::Transcribers;

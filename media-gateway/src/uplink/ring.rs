@@ -45,6 +45,8 @@ pub struct AudioRing {
     /// What was pushed out of the ring: from here, up to the first chunk.
     dropped_from: Option<SamplePosition>,
     dropped_to: SamplePosition,
+    /// Audio that was pushed out of the ring and not yet asked for.
+    overflowed: u64,
     acknowledged: SamplePosition,
     next_segment: u32,
     end: SamplePosition,
@@ -93,14 +95,16 @@ impl AudioRing {
             gathering: None,
             dropped_from: None,
             dropped_to: SamplePosition(0),
+            overflowed: 0,
             acknowledged: SamplePosition(0),
             next_segment: 0,
             end: SamplePosition(0),
         }
     }
 
-    /// Adds audio. Positions must not run backwards.
-    pub fn push(&mut self, position: SamplePosition, pcm: &[i16]) {
+    /// Adds audio. Positions must not run backwards. Whether there is a new chunk to send.
+    pub fn push(&mut self, position: SamplePosition, pcm: &[i16]) -> bool {
+        let last = self.last_chunk();
         if self
             .gathering
             .as_ref()
@@ -108,18 +112,22 @@ impl AudioRing {
         {
             self.seal();
         }
-        let (_, gathered) = self.gathering.get_or_insert_with(|| (position, Vec::new()));
+        let (_, gathered) = self
+            .gathering
+            .get_or_insert_with(|| (position, Vec::with_capacity(self.frame_samples)));
         gathered.extend_from_slice(pcm);
         self.end = position.plus(pcm.len() as u64);
         while let Some((start, held)) = &mut self.gathering
             && held.len() >= self.frame_samples
         {
-            let rest = held.split_off(self.frame_samples);
+            let mut rest = held.split_off(self.frame_samples);
+            rest.reserve_exact(self.frame_samples.saturating_sub(rest.len()));
             let frame = Chunk::Frame { position: *start, pcm: std::mem::replace(held, rest) };
             *start = frame.end();
             self.chunks.push_back(frame);
         }
         self.make_room();
+        self.last_chunk() != last
     }
 
     /// Notes that audio is lost.
@@ -137,6 +145,16 @@ impl AudioRing {
         {
             self.chunks.push_back(Chunk::Frame { position, pcm });
         }
+    }
+
+    /// Samples from the oldest that is kept to the newest.
+    pub fn held(&self) -> u64 {
+        self.chunks.front().map_or(0, |oldest| self.end.since(oldest.position()))
+    }
+
+    /// Samples that were lost because the ring was full, since the last call.
+    pub fn take_overflowed(&mut self) -> u64 {
+        std::mem::take(&mut self.overflowed)
     }
 
     /// The first whole chunk that lies after `sent`.
@@ -184,8 +202,15 @@ impl AudioRing {
         {
             self.dropped_from.get_or_insert(oldest.position());
             self.dropped_to = oldest.end();
+            if let Chunk::Frame { pcm, .. } = oldest {
+                self.overflowed += pcm.len() as u64;
+            }
             self.chunks.pop_front();
         }
+    }
+
+    fn last_chunk(&self) -> Option<SamplePosition> {
+        self.chunks.back().map(Chunk::position)
     }
 }
 
@@ -216,11 +241,12 @@ mod tests {
     #[test]
     fn packets_become_frames_of_60_ms_and_jumps_end_them() {
         let mut ring = AudioRing::new(RATE);
-        for packet in 0..4 {
-            ring.push(SamplePosition(packet * 160), &[0; 160]);
-        }
+        let ready: Vec<bool> =
+            (0..4).map(|packet| ring.push(SamplePosition(packet * 160), &[0; 160])).collect();
+        assert_eq!(ready, [false, false, true, false]);
+        assert_eq!(ring.held(), 640);
         assert_eq!(lengths(&drain(&ring, SamplePosition(0))), [(0, 480)]);
-        ring.push(SamplePosition(2000), &[0; 160]);
+        assert!(ring.push(SamplePosition(2000), &[0; 160]));
         assert_eq!(lengths(&drain(&ring, SamplePosition(0))), [(0, 480), (480, 160)]);
         ring.push_lost(SamplePosition(2160), 90, GapReason::PacketLoss);
         ring.seal();
@@ -258,6 +284,8 @@ mod tests {
         let Chunk::Lost { position, samples, reason } = chunks[0] else { panic!("{chunks:?}") };
         assert_eq!((position, reason), (SamplePosition(0), GapReason::TranscriberUnavailable));
         assert!((80_000..=80_480).contains(&samples), "{samples}");
+        assert_eq!((ring.take_overflowed(), ring.take_overflowed()), (samples, 0));
+        assert!((240_000 - 480..=240_000).contains(&ring.held()), "{}", ring.held());
         assert_eq!(chunks.last().map(Chunk::end), Some(SamplePosition(320_000 - 320_000 % 480)));
         // A stream that had sent more than was dropped does not hear of it.
         assert!(matches!(ring.next_after(SamplePosition(100_000)), Some(Chunk::Frame { .. })));

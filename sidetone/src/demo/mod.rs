@@ -9,7 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use media_gateway::config::{RingCentralSection, Secret, SipSection, Supervise};
+use media_gateway::config::{OperationsSection, RingCentralSection, Secret, SipSection, Supervise};
 use simulator::{Account, CallPlan, Shape, Simulator, SimulatorConfig};
 use web_relay::StartError;
 use web_relay::event::Event;
@@ -88,6 +88,7 @@ impl Demo {
                 database: folder.path().join("transcripts.db"),
                 ..web_relay::Config::default()
             },
+            operations: OperationsSection::default(),
         };
         let system = System::start(config).await.map_err(|error| match error.downcast_ref() {
             Some(StartError::Listen { .. }) if plan.port != 0 => {

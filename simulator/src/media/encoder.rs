@@ -48,14 +48,14 @@ impl PayloadCodec {
 }
 
 /// Encodes one stream, frame by frame.
-pub(super) enum FrameEncoder {
+pub(crate) enum FrameEncoder {
     Opus(Encoder),
     Pcmu,
     Pcma,
 }
 
 impl FrameEncoder {
-    pub(super) fn new(codec: PayloadCodec, loss_percent: f32) -> Result<Self, audiopus::Error> {
+    pub(crate) fn new(codec: PayloadCodec, loss_percent: f32) -> Result<Self, audiopus::Error> {
         match codec {
             PayloadCodec::Opus => {
                 let mut encoder =
@@ -71,7 +71,7 @@ impl FrameEncoder {
         }
     }
 
-    pub(super) fn encode(&mut self, frame: &[i16]) -> Result<Bytes, audiopus::Error> {
+    pub(crate) fn encode(&mut self, frame: &[i16]) -> Result<Bytes, audiopus::Error> {
         match self {
             Self::Opus(encoder) => {
                 let mut payload = [0; MAX_OPUS_BYTES];

@@ -4,7 +4,7 @@ mod encoder;
 mod recording;
 mod stream;
 
-pub(crate) use encoder::PayloadCodec;
+pub(crate) use encoder::{FrameEncoder, PayloadCodec};
 pub(crate) use recording::{Feed, Recording};
 pub(crate) use stream::{RtpIdentity, RtpStream};
 

@@ -186,15 +186,37 @@ impl Dialog {
                 }
                 200
             }
+            // From another connection this is not enough to bring a leg back.
+            Method::Update if self.is_cut_off => 481,
             Method::Options | Method::Info | Method::Notify | Method::Message | Method::Update => {
                 200
             }
-            // The supervisor only listens: it has nothing to renegotiate.
+            Method::Invite if matches!(self.state, State::Confirmed { .. }) => {
+                output.messages.insert(0, self.handle_reinvite(flow, request).into());
+                return;
+            }
             Method::Invite => 488,
             _ => 405,
         };
         let response = response_to(request, flow, status, &self.ids.tag, vec![]);
         output.messages.insert(0, response.into());
+    }
+
+    /// The supervisor only listens: it has nothing to renegotiate, but may be somewhere else.
+    fn handle_reinvite(&mut self, flow: &Flow, request: &Request) -> Response {
+        self.flow = *flow;
+        self.is_cut_off = false;
+        let contact = header(request, "Contact").map(|contact| Uri::try_from(uri_in(contact)));
+        if let Some(Ok(contact)) = contact {
+            self.remote_target = contact;
+        }
+        let kept = |header: &&Header| matches!(header, Header::Contact(_) | Header::ContentType(_));
+        let extra = self.invite.headers.iter().filter(kept).cloned().collect();
+        let mut response = response_to(request, flow, 200, &self.ids.tag, extra);
+        response.body = self.invite.body.clone();
+        let length = response.body.len().to_string();
+        response.headers.unique_push(Header::ContentLength(headers::ContentLength::new(length)));
+        response
     }
 
     /// The connection has closed: what is under way on it will not be answered.

@@ -39,7 +39,7 @@ pub struct ModelHeader {
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// The file cannot be opened or read.
-    #[error("cannot read the model {path}: {source}")]
+    #[error("cannot read the model {path}")]
     Read {
         /// The file.
         path: PathBuf,

@@ -250,7 +250,7 @@ fn the_device_may_hang_up_and_repeat_itself() {
 fn requests_outside_of_any_dialog_are_answered_by_kind() {
     let (mut fixture, invite) = Fixture::answered(TCP);
     for (method, inside, outside) in
-        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 488, 403), ("BYE", 200, 481)]
+        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 200, 403), ("BYE", 200, 481)]
     {
         let request = request_in_dialog(&invite, method);
         is(&fixture.exchange(&request.replace("Call-ID: ", "Call-ID: x")), outside);
@@ -300,12 +300,32 @@ fn a_refusal_is_acknowledged_every_time() {
 }
 
 #[test]
-fn a_leg_outlives_its_connection_and_ends_over_the_next_one() {
-    let (mut fixture, _) = Fixture::answered(TCP);
+fn a_leg_outlives_its_connection_and_a_reinvite_brings_it_to_the_next_one() {
+    let (mut fixture, invite) = Fixture::answered(TCP);
     fixture.endpoint.handle_flow_closed(fixture.now, fixture.flow);
     assert_eq!(fixture.event(), Some(Event::Registration(None)));
     assert_eq!(fixture.event(), None);
 
+    fixture.flow.channel = Channel::Tcp(1);
+    let challenge = fixture.exchange(&register(None));
+    let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+    is(&fixture.exchange(&register(Some(nonce))), 200);
+    is(&fixture.exchange(&request_in_dialog(&invite, "UPDATE")), 481);
+    let moved = request_in_dialog(&invite, "INVITE");
+    let moved = moved.replace("CSeq", "Contact: <sip:gw@127.0.0.1:40009>\r\nCSeq");
+    let ok = fixture.exchange(&moved);
+    is(&ok, 200);
+    assert!(ok.ends_with("Content-Length: 5\r\n\r\nv=0\r\n"), "{ok}");
+    is(&fixture.exchange(&request_in_dialog(&invite, "UPDATE")), 200);
+    fixture.endpoint.hang_up(fixture.now, 1);
+    assert!(fixture.sent().unwrap().starts_with("BYE sip:gw@127.0.0.1:40009 "));
+}
+
+#[test]
+fn a_leg_that_was_not_brought_back_ends_over_the_registration() {
+    let (mut fixture, _) = Fixture::answered(TCP);
+    fixture.endpoint.handle_flow_closed(fixture.now, fixture.flow);
+    fixture.event();
     fixture.flow.channel = Channel::Tcp(1);
     let challenge = fixture.exchange(&register(None));
     let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();

@@ -1,0 +1,185 @@
+//! What whole-gateway tests share: a simulated cloud on one side, a listening transcriber and relay on the other.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sidetone_proto::v1::audio_ingest_server::{AudioIngest, AudioIngestServer};
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::caption_ingest_server::{CaptionIngest, CaptionIngestServer};
+use sidetone_proto::v1::party_audio::Message;
+use sidetone_proto::v1::{AudioAck, PartyAudio, PartyStart, PublishAck, PublishRequest};
+use simulator::{Account, Audio, Simulator, SimulatorConfig};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+pub const AGENT: &str = "62226587016";
+
+/// Nothing here takes longer, however busy the machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+type Acks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What one party sent.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    pub start: PartyStart,
+    pub pcm: Vec<i16>,
+    pub end: Option<u64>,
+}
+
+/// A transcriber and a relay in one.
+#[derive(Clone, Default)]
+pub struct Downstream {
+    pub parties: Arc<Mutex<BTreeMap<String, Heard>>>,
+    /// How many parties have been heard of.
+    pub started: Arc<watch::Sender<usize>>,
+    /// How many parties have been heard to their end.
+    pub heard_out: Arc<watch::Sender<usize>>,
+    /// While true, a party's end is not acknowledged.
+    pub withholds_acks: Arc<watch::Sender<bool>>,
+    pub events: Arc<Mutex<Vec<Event>>>,
+    pub ended: Arc<tokio::sync::Notify>,
+}
+
+#[tonic::async_trait]
+impl AudioIngest for Downstream {
+    type StreamPartyStream = Acks<AudioAck>;
+
+    async fn stream_party(
+        &self,
+        request: Request<Streaming<PartyAudio>>,
+    ) -> Result<Response<Acks<AudioAck>>, Status> {
+        let mut messages = request.into_inner();
+        let (acks, stream) = mpsc::channel(4);
+        let (parties, started) = (self.parties.clone(), self.started.clone());
+        let (heard_out, mut withheld) = (self.heard_out.clone(), self.withholds_acks.subscribe());
+        tokio::spawn(async move {
+            let mut id = String::new();
+            while let Some(Ok(PartyAudio { message: Some(message) })) = messages.next().await {
+                let mut end = None;
+                {
+                    let mut parties = parties.lock().unwrap();
+                    if let Message::Start(start) = &message {
+                        id = start.party.clone().unwrap().party_id;
+                    }
+                    let heard = parties.entry(id.clone()).or_default();
+                    match message {
+                        Message::Start(start) => {
+                            heard.start = start;
+                            started.send_modify(|count| *count += 1);
+                        }
+                        Message::Frame(frame) => {
+                            heard.pcm.resize(frame.sample_position as usize, 0);
+                            heard.pcm.extend(
+                                frame
+                                    .pcm
+                                    .chunks_exact(2)
+                                    .map(|two| i16::from_le_bytes([two[0], two[1]])),
+                            );
+                        }
+                        Message::Lost(_) => {}
+                        Message::End(it) => {
+                            heard.end = Some(it.sample_position);
+                            end = Some(it.sample_position);
+                        }
+                    }
+                }
+                if let Some(sample_position) = end {
+                    heard_out.send_modify(|count| *count += 1);
+                    let _ = withheld.wait_for(|withheld| !withheld).await;
+                    let _ = acks.send(Ok(AudioAck { sample_position, next_segment: 0 })).await;
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[tonic::async_trait]
+impl CaptionIngest for Downstream {
+    type PublishStream = Acks<PublishAck>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<PublishRequest>>,
+    ) -> Result<Response<Acks<PublishAck>>, Status> {
+        let mut requests = request.into_inner();
+        let (acks, stream) = mpsc::channel(16);
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(request)) = requests.next().await {
+                let event = request.event.and_then(|event| event.event).unwrap();
+                let is_end = matches!(event, Event::CallEnded(_));
+                this.events.lock().unwrap().push(event);
+                let _ = acks.send(Ok(PublishAck { publish_id: request.publish_id })).await;
+                if is_end {
+                    this.ended.notify_one();
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+pub async fn serve(downstream: Downstream) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder()
+        .add_service(AudioIngestServer::new(downstream.clone()))
+        .add_service(CaptionIngestServer::new(downstream))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    address
+}
+
+/// A 16-bit mono WAV file of some seconds of a tone at 16 kHz.
+pub fn tone(frequency: f64, seconds: u32) -> Audio {
+    let samples: Vec<u8> = (0..16_000 * seconds)
+        .map(|at| (f64::from(at) * frequency * std::f64::consts::TAU / 16_000.0).sin() * 8000.0)
+        .flat_map(|sample| (sample as i16).to_le_bytes())
+        .collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + samples.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend(32_000u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend((samples.len() as u32).to_le_bytes());
+    wav.extend(samples);
+    Audio::from_wav_bytes(&wav).unwrap()
+}
+
+/// A cloud with the demo's account on free loopback ports.
+pub async fn simulator() -> Simulator {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let account = Account::demo();
+    let config = SimulatorConfig { rest_listen: any, sip_listen: any, account, seed: 7 };
+    Simulator::start(config).await.unwrap()
+}
+
+/// A gateway's configuration file for that cloud. `sip` and `rest` are more lines of `[sip]`, and more sections.
+pub fn config(simulator: &Simulator, downstream: SocketAddr, sip: &str, rest: &str) -> String {
+    let account = Account::demo();
+    format!(
+        "[ringcentral]\nserver = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\njwt = \"{}\"\n\
+         supervisor_device_id = \"{}\"\nagents = [\"{AGENT}\"]\npoll_interval_ms = 200\n\
+         [uplink]\ntranscriber = \"http://{downstream}\"\nrelay = \"http://{downstream}\"\n\
+         [sip]\nlisten = \"127.0.0.1:0\"\n{sip}\n{rest}\n",
+        simulator.rest_url(),
+        account.client_id,
+        account.client_secret,
+        account.jwt,
+        account.supervisor_device_id,
+    )
+}
