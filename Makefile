@@ -3,11 +3,12 @@
 # What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
 ARGS =
 
-.PHONY: help demo test build fmt deps screenshot
+.PHONY: help demo test test-peers build fmt deps screenshot
 
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
+	@echo 'make test-peers  test the gateway against sipp, Kamailio and baresip'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'
 	@echo 'make screenshot  take the picture of the page for the documentation, in a call of the demo'
@@ -19,6 +20,10 @@ demo: build
 test:
 	@scripts/deps.sh build test
 	@scripts/test.sh
+
+test-peers:
+	@scripts/deps.sh build peers
+	@scripts/test-peers.sh
 
 build: deps
 	cargo build --release --locked --bin sidetone

@@ -3,6 +3,7 @@
 #
 #   scripts/deps.sh build         to build and run it
 #   scripts/deps.sh build test    to test it, too
+#   scripts/deps.sh build peers   to test it against other people's SIP software
 #
 # Nothing happens if nothing is missing. Elsewhere than on Debian and Ubuntu it only says what is missing.
 set -eu
@@ -35,6 +36,11 @@ has_opus() { has pkg-config && pkg-config --exists opus; }
 
 has_certificates() { [ -s /etc/ssl/certs/ca-certificates.crt ] || [ -s /etc/pki/tls/certs/ca-bundle.crt ]; }
 
+# Daemons live where a user's PATH does not always look.
+has_sbin() { PATH="$PATH:/usr/sbin:/sbin" has "$1"; }
+
+has_module() { ls /usr/lib/"$1" /usr/lib/*/"$1" 2>/dev/null | grep -q .; }
+
 # Ubuntu's package of Chromium is an empty one that asks for a snap, and snaps do not run everywhere.
 is_ubuntu() { [ -r /etc/os-release ] && grep -q '^ID=ubuntu$' /etc/os-release; }
 
@@ -54,8 +60,14 @@ look() {
             need chromium 'shows the page in the browser test' find_chrome
             need chromium-driver 'steers Chromium in the browser test' find_chromedriver
             ;;
+        peers)
+            need sip-tester 'calls the gateway in the tests with peers' has sipp
+            need kamailio 'is their registrar and proxy' has_sbin kamailio
+            need kamailio-tls-modules 'lets Kamailio speak TLS' has_module kamailio/modules/tls.so
+            need baresip-core 'calls the gateway with Opus and SRTP' has_module baresip/modules/srtp.so
+            ;;
         *)
-            fail "deps: there is no purpose \"$purpose\"; say build, or build test"
+            fail "deps: there is no purpose \"$purpose\"; say build, build test or build peers"
             ;;
         esac
     done

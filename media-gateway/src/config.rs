@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::{Error as _, IgnoredAny};
@@ -57,8 +58,13 @@ pub struct SipSection {
     pub listen: String,
     /// How the device registers.
     pub transport: Transport,
-    /// `host:port`. Absent: as `sip-info` says.
-    pub outbound_proxy: Option<String>,
+    /// Each `host:port`, the preferred one first; the next is used when it fails. Empty: as `sip-info` says.
+    pub outbound_proxies: Vec<String>,
+    /// Certificates in PEM that are trusted besides the system's, for `transport = "tls"`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Where the device's instance id is kept between starts. Absent: the id follows from the device id, which does for
+    /// one gateway per device.
+    pub state_directory: Option<PathBuf>,
     /// With the next three: absent, taken from `sip-info`.
     pub domain: Option<String>,
     /// SIP user name.
@@ -115,6 +121,8 @@ pub enum Transport {
     /// One connection for everything.
     #[default]
     Tcp,
+    /// One connection for everything, encrypted, to a proxy with a verified certificate.
+    Tls,
     /// Datagrams.
     Udp,
 }
@@ -146,8 +154,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How the device registers.
     pub transport: Transport,
-    /// `host:port`, if configured.
-    pub outbound_proxy: Option<String>,
+    /// Each `host:port`; empty unless configured.
+    pub outbound_proxies: Vec<String>,
+    /// Trusted besides the system's authorities.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Holds what must survive a restart.
+    pub state_directory: Option<PathBuf>,
     /// The device's credentials, if configured.
     pub account: Option<AccountConfig>,
     /// Who may call besides the registered flow.
@@ -251,8 +263,11 @@ impl Config {
         let listen = sip.listen.parse().map_err(|_| {
             problem("sip.listen", "must be an address and port, such as 0.0.0.0:5060")
         })?;
-        if let Some(proxy) = &sip.outbound_proxy {
-            host_and_port("sip.outbound_proxy", proxy)?;
+        for proxy in &sip.outbound_proxies {
+            host_and_port("sip.outbound_proxies", proxy)?;
+        }
+        if sip.tls_ca_file.is_some() && sip.transport != Transport::Tls {
+            return Err(problem("sip.tls_ca_file", "is of use with transport = \"tls\" only"));
         }
         let allowed_sources = sip.allowed_sources.iter().map(|text| Network::parse(text));
         Ok(Self {
@@ -266,7 +281,9 @@ impl Config {
             poll_interval: Duration::from_millis(ringcentral.poll_interval_ms),
             listen,
             transport: sip.transport,
-            outbound_proxy: sip.outbound_proxy,
+            outbound_proxies: sip.outbound_proxies,
+            tls_ca_file: sip.tls_ca_file,
+            state_directory: sip.state_directory,
             account: account(sip.domain, sip.user_name, sip.authorization_id, sip.password)?,
             allowed_sources: allowed_sources.collect::<Result<_, _>>()?,
             max_calls: sip.max_calls,
@@ -354,7 +371,9 @@ impl Default for SipSection {
         Self {
             listen: "0.0.0.0:5060".to_owned(),
             transport: Transport::default(),
-            outbound_proxy: None,
+            outbound_proxies: Vec::new(),
+            tls_ca_file: None,
+            state_directory: None,
             domain: None,
             user_name: None,
             authorization_id: None,

@@ -54,7 +54,8 @@ fn bad_values_name_their_key() {
         ("\"id\"", "\" \"", "ringcentral.client_id"),
         ("[sip]", "[sip]\nlisten = \"5060\"", "sip.listen"),
         ("[sip]", "[sip]\nmax_calls = 0", "sip.max_calls"),
-        ("[sip]", "[sip]\noutbound_proxy = \"proxy\"", "sip.outbound_proxy"),
+        ("[sip]", "[sip]\noutbound_proxies = [\"a:5090\", \"proxy\"]", "sip.outbound_proxies"),
+        ("[sip]", "[sip]\ntls_ca_file = \"lab.pem\"", "sip.tls_ca_file"),
         ("[sip]", "[sip]\ndomain = \"sip.ringcentral.com\"", "sip"),
         ("10.0.0.0/8", "10.0.0.0/33", "sip.allowed_sources"),
         ("10.0.0.0/8", "everyone", "sip.allowed_sources"),
@@ -74,6 +75,17 @@ fn bad_values_name_their_key() {
         let message = error(from, to);
         assert!(message.contains(key), "{to}: {message}");
     }
+}
+
+#[test]
+fn tls_with_its_own_authority_and_several_proxies() {
+    let sip = "[sip]\ntransport = \"tls\"\ntls_ca_file = \"lab.pem\"\nstate_directory = \"state\"\n\
+               outbound_proxies = [\"a.example:5096\", \"[2001:db8::1]:5096\"]";
+    let config = Config::from_toml(&GOOD.replace("[sip]", sip)).unwrap();
+    assert_eq!(config.transport, Transport::Tls);
+    assert_eq!(config.outbound_proxies, ["a.example:5096", "[2001:db8::1]:5096"]);
+    assert_eq!(config.tls_ca_file, Some("lab.pem".into()));
+    assert_eq!(config.state_directory, Some("state".into()));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
+use crate::recogniser::Search;
 use crate::start::{Start, check_position};
 use crate::workers::{Recognised, Requests, Workers};
 
@@ -83,10 +84,11 @@ impl PartyStream {
     pub fn open(
         start: Start,
         endpointing: Endpointing,
+        search: Search,
         workers: &Workers,
         publisher: Publisher,
     ) -> Result<Self, PartyError> {
-        let (requests, recognised) = workers.open_stream();
+        let (requests, recognised) = workers.open_stream(search);
         let position = start.to_16k(start.sample_position);
         Ok(Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
@@ -313,6 +315,7 @@ impl PartyStream {
             start_ms: millis(span.0),
             end_ms: millis(span.1),
             reason: reason.into(),
+            anchor_unix_ms: self.start.anchor_unix_ms,
         };
         self.deliver(Item::Gap(span.0), span, Event::Gap(gap));
     }

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::party::{PartyError, PartyStream};
+use crate::recogniser::Search;
 use crate::seats::{Seat, Seats};
 use crate::start::Start;
 use crate::workers::Workers;
@@ -88,11 +89,14 @@ impl AudioIngest for AudioIngestService {
                 "party stream opened"
             );
         });
-        let endpointing = match start.party.role {
-            Role::Mixed => self.endpointing.clone().on_mixed_leg(),
-            Role::Agent | Role::Customer | Role::Unknown => self.endpointing.clone(),
+        let endpointing = self.endpointing.clone();
+        // Where two voices overlap, the likeliest token is often the other's.
+        let (endpointing, search) = match start.party.role {
+            Role::Mixed => (endpointing.on_mixed_leg(), Search::Beam),
+            Role::Agent | Role::Customer | Role::Unknown => (endpointing, Search::Greedy),
         };
-        let stream = PartyStream::open(start, endpointing, &self.workers, self.publisher.clone())?;
+        let (workers, publisher) = (&self.workers, self.publisher.clone());
+        let stream = PartyStream::open(start, endpointing, search, workers, publisher)?;
         let (answers, outgoing) = mpsc::channel(ACKS_CAPACITY);
         tokio::spawn(serve(stream, audio, answers, place).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::queue::{JobQueue, Purpose, StreamId};
-use crate::recogniser::{Recogniser, RecogniserError, RecogniserFactory};
+use crate::recogniser::{Recogniser, RecogniserError, RecogniserFactory, Search};
 
 /// Answers on their way to a stream. When full, the worker waits: the stream is slow to take its own captions.
 const ANSWERS_CAPACITY: usize = 16;
@@ -45,10 +45,17 @@ struct Shared {
     work: Condvar,
 }
 
+#[derive(Clone)]
+struct OpenStream {
+    answers: mpsc::Sender<Recognised>,
+    /// For drafts. Partials come often and last shortly: they get the fastest.
+    search: Search,
+}
+
 #[derive(Default)]
 struct State {
     queue: JobQueue,
-    answers: HashMap<StreamId, mpsc::Sender<Recognised>>,
+    streams: HashMap<StreamId, OpenStream>,
     closed: bool,
 }
 
@@ -70,11 +77,11 @@ impl Workers {
         Ok(Self { shared, streams: Arc::default() })
     }
 
-    /// A way to have a new stream's windows recognised, and where the answers arrive.
-    pub fn open_stream(&self) -> (Requests, mpsc::Receiver<Recognised>) {
+    /// A way to have a new stream's windows recognised, and where the answers arrive. `search` is how drafts are decoded.
+    pub fn open_stream(&self, search: Search) -> (Requests, mpsc::Receiver<Recognised>) {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed));
         let (answers, recognised) = mpsc::channel(ANSWERS_CAPACITY);
-        self.shared.lock().answers.insert(stream, answers);
+        self.shared.lock().streams.insert(stream, OpenStream { answers, search });
         (Requests { stream, shared: self.shared.clone() }, recognised)
     }
 
@@ -97,7 +104,7 @@ impl Drop for Requests {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.queue.forget(self.stream);
-        state.answers.remove(&self.stream);
+        state.streams.remove(&self.stream);
     }
 }
 
@@ -107,13 +114,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a window and the place where its hypothesis is to go. `None` when the pool is closed.
-    fn next(&self) -> Option<(mpsc::Sender<Recognised>, Purpose, Window)> {
+    /// Waits for a window, and says whose it is. `None` when the pool is closed.
+    fn next(&self) -> Option<(OpenStream, Purpose, Window)> {
         let mut state = self.lock();
         loop {
             if let Some((stream, purpose, window)) = state.queue.pop() {
-                if let Some(answers) = state.answers.get(&stream) {
-                    return Some((answers.clone(), purpose, window));
+                if let Some(stream) = state.streams.get(&stream) {
+                    return Some((stream.clone(), purpose, window));
                 }
             } else if state.closed {
                 return None;
@@ -132,22 +139,24 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some((answers, purpose, window)) = self.shared.next() {
-            let hypothesis = match (self.recognise(&window), purpose) {
-                (None, Purpose::Draft) => self.recognise(&window),
-                (hypothesis, _) => hypothesis,
+        while let Some((stream, purpose, window)) = self.shared.next() {
+            let hypothesis = match purpose {
+                Purpose::Partial => self.recognise(&window, Search::Greedy),
+                Purpose::Draft => self
+                    .recognise(&window, stream.search)
+                    .or_else(|| self.recognise(&window, stream.search)),
             };
             // The stream may have gone meanwhile; then nobody wants the answer.
-            let _ = answers.blocking_send(Recognised { purpose, window, hypothesis });
+            let _ = stream.answers.blocking_send(Recognised { purpose, window, hypothesis });
         }
     }
 
     /// Tries once. After a failure or a panic the recogniser is replaced, since it may be in any state.
-    fn recognise(&mut self, window: &Window) -> Option<Hypothesis> {
+    fn recognise(&mut self, window: &Window, search: Search) -> Option<Hypothesis> {
         let recogniser = AssertUnwindSafe(&mut self.recogniser);
         let outcome = catch_unwind(move || {
             let AssertUnwindSafe(recogniser) = { recogniser };
-            recogniser.recognise(window)
+            recogniser.recognise(window, search)
         });
         match outcome {
             Ok(Ok(hypothesis)) => return Some(hypothesis),

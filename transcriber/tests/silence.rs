@@ -7,7 +7,7 @@ use pipeline::codec::g711::{decode_mu_law, encode_mu_law};
 use pipeline::resample::Resampler;
 use pipeline::speech::{Endpointing, Segmenter, SpeechEvent, millis};
 use simulator::Audio;
-use transcriber::recogniser::{ModelSource, RecogniserFactory, Whisper, WhisperOptions};
+use transcriber::recogniser::{ModelSource, RecogniserFactory, Search, Whisper, WhisperOptions};
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
@@ -38,12 +38,12 @@ fn captions(audio: &Audio) -> Vec<String> {
                 if partials % DECODED_PARTIALS != 0 {
                     continue;
                 }
-                let hypothesis = recogniser.recognise(&window).unwrap();
+                let hypothesis = recogniser.recognise(&window, Search::Greedy).unwrap();
                 assembler.partial_recognised(&window, &hypothesis)
             }
             SpeechEvent::Draft(window) => {
                 assembler.draft_requested(&window);
-                let hypothesis = recogniser.recognise(&window).unwrap();
+                let hypothesis = recogniser.recognise(&window, Search::Greedy).unwrap();
                 assembler.draft_recognised(window, hypothesis)
             }
             SpeechEvent::End { segment } => assembler.ended(segment),

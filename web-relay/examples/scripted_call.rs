@@ -146,6 +146,7 @@ async fn play(publisher: &Publisher, speed: f64, roles: &str) -> anyhow::Result<
         start_ms: GAP_MS.0,
         end_ms: GAP_MS.1,
         reason: GapReason::PacketLoss.into(),
+        anchor_unix_ms: anchor,
     };
     due.push((GAP_MS.1 + DELAY_MS, Event::Gap(gap)));
     let ended_unix_ms = anchor + END_MS as i64;

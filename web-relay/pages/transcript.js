@@ -1,5 +1,5 @@
 // The chosen call's captions. A row belongs to one segment of one party, from its first partial to its final, and keeps
-// its place on the screen. Text from the call reaches the page through textContent only.
+// its place on the screen. A party may be heard on one stream after another: the anchor tells them apart. Text from the call reaches the page through textContent only.
 
 import { clock, seconds, speakerNames } from "./format.js";
 import { Follow } from "./follow.js";
@@ -21,7 +21,6 @@ export class Transcript {
   #rows = new Map();
   #parties = new Map();
   #names = new Map();
-  #anchors = new Map();
   #startedAt = 0;
   #replayTo = 0;
   #call = null;
@@ -35,7 +34,6 @@ export class Transcript {
     this.lastSeq = 0;
     this.#replayTo = 0;
     this.#rows.clear();
-    this.#anchors.clear();
     this.#parties.clear();
     this.#log.replaceChildren();
     this.#ended.hidden = true;
@@ -82,8 +80,7 @@ export class Transcript {
   }
 
   #caption(event) {
-    this.#anchors.set(event.party_id, event.anchor_unix_ms);
-    const key = `${event.party_id}\n${event.segment}`;
+    const key = `${event.party_id}\n${event.anchor_unix_ms}\n${event.segment}`;
     let row = this.#rows.get(key);
     // A final is the last word on its segment.
     if (row?.element.dataset.state === "final") return;
@@ -119,7 +116,7 @@ export class Transcript {
   }
 
   #gap(event) {
-    const key = `${event.party_id}\ngap ${event.start_ms}`;
+    const key = `${event.party_id}\n${event.anchor_unix_ms}\ngap ${event.start_ms}`;
     if (this.#rows.has(key)) return;
     const row = this.#create(key, event);
     row.element.dataset.kind = "gap";
@@ -143,7 +140,7 @@ export class Transcript {
     this.#ended.textContent = `Call ended after ${clock(event.ended_unix_ms - this.#startedAt)}`;
   }
 
-  #create(key, { party_id: partyId, role, segment, start_ms: startMs }) {
+  #create(key, { party_id: partyId, role, segment, start_ms: startMs, anchor_unix_ms: anchor }) {
     if (this.#parties.get(partyId)?.role !== role) {
       this.#parties.set(partyId, { party_id: partyId, role });
       this.#rename();
@@ -166,7 +163,7 @@ export class Transcript {
     text.dir = "auto";
     element.append(label, text);
 
-    const row = { element, who, time, text, partyId, startMs, revision: -1, at: NaN };
+    const row = { element, who, time, text, partyId, anchor, startMs, revision: -1, at: NaN };
     this.#rows.set(key, row);
     this.#name(row);
     this.#waiting.hidden = true;
@@ -175,8 +172,7 @@ export class Transcript {
 
   // Puts a row where its start time belongs. Almost always that is the end.
   #place(row) {
-    const anchor = this.#anchors.get(row.partyId) ?? this.#startedAt;
-    const at = anchor + row.startMs;
+    const at = row.anchor + row.startMs;
     row.time.textContent = clock(at - this.#startedAt);
     if (at === row.at) return;
     row.at = at;

@@ -140,7 +140,7 @@ pub struct Caption {
     pub party_id: PartyId,
     /// Who that is.
     pub role: Role,
-    /// Counts the party's utterances, from 0.
+    /// Counts the utterances of the party's stream, from 0.
     pub segment: u32,
     /// Counts the versions of the segment, from 0.
     pub revision: u32,
@@ -152,7 +152,7 @@ pub struct Caption {
     pub start_ms: u64,
     /// Milliseconds on the party's clock.
     pub end_ms: u64,
-    /// Wall clock of the party's time 0, in milliseconds since the Unix epoch.
+    /// Wall clock of the party's time 0, in milliseconds since the Unix epoch. It names the party's stream.
     pub anchor_unix_ms: i64,
     /// From the end of the audio that the caption covers to its leaving the relay, in milliseconds. Absent (null) when
     /// the caption is read back from the store.
@@ -191,6 +191,40 @@ pub struct Gap {
     pub end_ms: u64,
     /// Why.
     pub reason: GapReason,
+    /// As in [`Caption`].
+    pub anchor_unix_ms: i64,
+}
+
+/// Which of a party's captions it is. A party has a stream, and numbers from 0, for each leg that it was heard on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId {
+    /// The stream, by the wall clock of its time 0, in milliseconds since the Unix epoch.
+    pub anchor_unix_ms: i64,
+    /// The utterance in it.
+    pub segment: u32,
+}
+
+/// Which of a party's gaps it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GapId {
+    /// The stream, as in [`SegmentId`].
+    pub anchor_unix_ms: i64,
+    /// Where the gap begins, in milliseconds on the party's clock.
+    pub start_ms: u64,
+}
+
+impl Caption {
+    /// What tells it from the party's other captions; all its revisions have the same.
+    pub fn id(&self) -> SegmentId {
+        SegmentId { anchor_unix_ms: self.anchor_unix_ms, segment: self.segment }
+    }
+}
+
+impl Gap {
+    /// What tells it from the party's other gaps.
+    pub fn id(&self) -> GapId {
+        GapId { anchor_unix_ms: self.anchor_unix_ms, start_ms: self.start_ms }
+    }
 }
 
 /// Why speech is missing from a transcript.

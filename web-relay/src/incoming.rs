@@ -48,6 +48,8 @@ pub enum Incoming {
         end_ms: u64,
         /// Why.
         reason: GapReason,
+        /// As in [`Caption`].
+        anchor_unix_ms: i64,
     },
     /// How well the captions are doing.
     Status {
@@ -204,7 +206,8 @@ fn gap(gap: v1::Gap) -> Result<Incoming, InvalidEvent> {
         Ok(v1::GapReason::RecogniserFailed) => GapReason::RecogniserFailed,
         Err(_) => return Err(InvalidEvent::Unknown { field: "reason", value: gap.reason }),
     };
-    Ok(Incoming::Gap { party, start_ms: gap.start_ms, end_ms: gap.end_ms, reason })
+    let anchor_unix_ms = unix_ms(gap.anchor_unix_ms, "anchor_unix_ms")?;
+    Ok(Incoming::Gap { party, start_ms: gap.start_ms, end_ms: gap.end_ms, reason, anchor_unix_ms })
 }
 
 fn span(start_ms: u64, end_ms: u64, what: &'static str) -> Result<(), InvalidEvent> {

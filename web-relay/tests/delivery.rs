@@ -53,6 +53,19 @@ fn every_event_of_a_call_has_the_next_seq() {
 }
 
 #[test]
+fn a_party_that_is_heard_anew_counts_from_zero_and_loses_nothing() {
+    let mut world = World::new();
+    let first = [started(), partial(0, 0, 0), finished(0, 0), gap(0, 5), partial(0, 1, 7)];
+    world.publish_all(first);
+    world.crash(usize::MAX);
+    world.publish_all([started(), partial(0, 0, 0), finished(0, 0), gap(0, 5)].map(heard_anew));
+    world.publish_all([partial(0, 1, 0), finished(0, 1)].map(heard_anew));
+    world.connect();
+    let kinds: Vec<_> = kinds(&world.client.received).into_iter().map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, ["started", "final", "gap", "final", "gap", "final"]);
+}
+
+#[test]
 fn what_came_before_is_taken_once_and_acknowledged_again() {
     let mut world = World::new();
     world.publish_all([started(), partial(0, 0, 3), finished(0, 0), gap(0, 5), ended()]);
@@ -264,6 +277,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(ended()),
         1 => Just(status(CaptionState::CaptionsUnavailable)),
     ];
+    let event = (event, any::<bool>())
+        .prop_map(|(event, anew)| if anew { heard_anew(event) } else { event });
     prop_oneof![
         12 => event.prop_map(Step::Publish),
         12 => Just(Step::Store { works: true }),
@@ -315,14 +330,14 @@ proptest! {
 
         let said = |events: &[Event]| -> Vec<_> {
             let mut said: Vec<_> = events.iter().filter_map(|event| match event {
-                Event::Final(caption) => Some((caption.party_id.clone(), caption.segment)),
+                Event::Final(caption) => Some((caption.party_id.clone(), caption.id())),
                 _ => None,
             }).collect();
             said.sort();
             said
         };
         let mut expected: Vec<_> = published.iter().filter_map(|incoming| match incoming {
-            Incoming::Final(caption) => Some((caption.party_id.clone(), caption.segment)),
+            Incoming::Final(caption) => Some((caption.party_id.clone(), caption.id())),
             _ => None,
         }).collect();
         expected.sort();

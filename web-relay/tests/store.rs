@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sidetone_proto::{CallId, Party, PartyId, Role};
-use web_relay::event::{CallEnded, CallStarted, Caption, Event, Gap, GapReason, Word};
+use web_relay::event::{CallEnded, CallStarted, Caption, Event, Gap, GapId, GapReason, Word};
 use web_relay::store::{SqliteStore, StoreError, TranscriptStore, Write};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -65,6 +65,7 @@ fn a_transcript() -> Vec<Event> {
             start_ms: 7,
             end_ms: 8,
             reason: GapReason::RecogniserFailed,
+            anchor_unix_ms: NOW - 8_000,
         }),
         Event::CallEnded(CallEnded { call_id: call(), seq: 9, ended_unix_ms: NOW }),
     ]
@@ -93,8 +94,9 @@ async fn what_was_appended_is_there_after_a_crash() {
     assert_eq!((loaded.last_seq, loaded.reserved_seq), (9, 1_000));
     assert_eq!((loaded.started_unix_ms, loaded.ended_unix_ms), (NOW - 8_000, Some(NOW)));
     assert!(loaded.has_start);
-    assert_eq!(loaded.finals, [(party(0).id, 0)]);
-    assert_eq!(loaded.gaps, [(party(1).id, 7)]);
+    assert_eq!(loaded.finals, [(party(0).id, caption(0, 2, "").id())]);
+    let gap = GapId { anchor_unix_ms: NOW - 8_000, start_ms: 7 };
+    assert_eq!(loaded.gaps, [(party(1).id, gap)]);
     assert_eq!(loaded.parties.len(), 2);
     drop(crashed);
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use caption_publisher::Publisher;
-use pipeline::clock::SamplePosition;
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::{
     CallEnded, CallStarted, CaptionState, Gap, GapReason, PartyLabel, Status,
@@ -73,9 +72,15 @@ async fn live(
     }
     let ended = CallEnded { call_id: call.to_string(), ended_unix_ms: unix_ms() };
     for stream in &mut streams {
-        if let Outcome::Unacknowledged { from, to } = stream.finished().await {
+        if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = stream.finished().await {
             warn!(party = %stream.party().id, "audio was never acknowledged");
-            let gap = gap(stream.party(), stream.rate(), from, to);
+            let gap = Gap {
+                party: Some(PartyLabel::from(stream.party())),
+                start_ms: from.to_ms(stream.rate()),
+                end_ms: to.to_ms(stream.rate()),
+                reason: GapReason::TranscriberUnavailable.into(),
+                anchor_unix_ms,
+            };
             let _ = publisher.deliver(Event::Gap(gap)).await;
         }
     }
@@ -111,15 +116,6 @@ fn changed(announced: Option<CaptionState>, state: Option<CaptionState>) -> Opti
 fn announce(publisher: &Publisher, call: &CallId, state: CaptionState) {
     info!(state = state.as_str_name(), "captions");
     publisher.announce(Event::Status(Status { call_id: call.to_string(), state: state.into() }));
-}
-
-fn gap(party: &Party, rate: u32, from: SamplePosition, to: SamplePosition) -> Gap {
-    Gap {
-        party: Some(PartyLabel::from(party)),
-        start_ms: from.to_ms(rate),
-        end_ms: to.to_ms(rate),
-        reason: GapReason::TranscriberUnavailable.into(),
-    }
 }
 
 #[cfg(test)]

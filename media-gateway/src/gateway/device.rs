@@ -1,46 +1,56 @@
 //! Which device to register, and where.
 
+use std::time::Duration;
+
 use tokio::time::sleep;
 use tracing::error;
+use uuid::Uuid;
 
-use super::event_loop::{FIRST_RETRY, LAST_RETRY};
 use crate::config::{Config, Transport};
-use crate::ringcentral::{Client, Error};
+use crate::ringcentral::{Client, Error, OutboundProxy};
 use crate::sip::Account;
 
-/// The device's credentials and its proxy: as configured, else as RingCentral says. Tries until it has them.
-pub(super) async fn device(config: &Config, client: &Client) -> (Account, String) {
+/// Between two attempts to read the device: doubled from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// The device's credentials and its proxies: as configured, else as RingCentral says. Tries until it has them.
+pub(super) async fn device(
+    config: &Config,
+    client: &Client,
+    instance: Uuid,
+) -> (Account, Vec<String>) {
     let configured = config.account.as_ref().map(|account| Account {
         domain: without_port(&account.domain),
         user_name: account.user_name.clone(),
         authorization_id: account.authorization_id.clone(),
         password: account.password.expose().to_owned(),
+        instance,
     });
-    if let (Some(account), Some(proxy)) = (&configured, &config.outbound_proxy) {
-        return (account.clone(), proxy.clone());
+    let proxies = &config.outbound_proxies;
+    if let (Some(account), false) = (&configured, proxies.is_empty()) {
+        return (account.clone(), proxies.clone());
     }
     let mut retry = FIRST_RETRY;
     loop {
         let wait = match client.sip_info(&config.supervisor_device_id).await {
             Ok(info) => {
-                let listed = info.outbound_proxies.iter().map(|proxy| proxy.proxy.clone());
-                let proxy = config
-                    .outbound_proxy
-                    .clone()
-                    .or_else(|| listed.into_iter().find(|it| !it.is_empty()));
-                if let Some(proxy) = proxy {
+                let proxies = match proxies.is_empty() {
+                    true => listed(&info.outbound_proxies, config.transport),
+                    false => proxies.clone(),
+                };
+                if !proxies.is_empty() {
                     let account = configured.unwrap_or_else(|| Account {
                         domain: without_port(&info.domain),
                         user_name: info.user_name,
                         authorization_id: info.authorization_id,
                         password: info.password,
+                        instance,
                     });
-                    return (account, proxy);
+                    return (account, proxies);
                 }
-                error!(
-                    "sip-info lists no proxy for {}; set [sip] outbound_proxy",
-                    transport(config)
-                );
+                let transport = config.transport;
+                error!(?transport, "sip-info lists no proxy for it; set [sip] outbound_proxies");
                 LAST_RETRY
             }
             Err(Error::RateLimited { retry_after }) => retry_after,
@@ -54,13 +64,39 @@ pub(super) async fn device(config: &Config, client: &Client) -> (Account, String
     }
 }
 
+/// The proxies for a transport, in the order that RingCentral lists their regions in.
+fn listed(proxies: &[OutboundProxy], transport: Transport) -> Vec<String> {
+    let address = |proxy: &OutboundProxy| match transport {
+        Transport::Tls => proxy.proxy_tls.clone(),
+        Transport::Tcp | Transport::Udp => proxy.proxy.clone(),
+    };
+    let mut listed: Vec<String> = Vec::new();
+    for address in proxies.iter().map(address).filter(|address| !address.is_empty()) {
+        if !listed.contains(&address) {
+            listed.push(address);
+        }
+    }
+    listed
+}
+
 fn without_port(domain: &str) -> String {
     domain.split(':').next().unwrap_or_default().to_owned()
 }
 
-fn transport(config: &Config) -> &'static str {
-    match config.transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_taken_in_order_and_of_the_right_kind() {
+        let proxy = |plain: &str, tls: &str| OutboundProxy {
+            region: "NA".into(),
+            proxy: plain.into(),
+            proxy_tls: tls.into(),
+        };
+        let proxies = [proxy("a:5090", "a:5096"), proxy("b:5090", ""), proxy("a:5090", "c:5096")];
+        assert_eq!(listed(&proxies, Transport::Tls), ["a:5096", "c:5096"]);
+        assert_eq!(listed(&proxies, Transport::Tcp), ["a:5090", "b:5090"]);
+        assert_eq!(listed(&proxies, Transport::Udp), ["a:5090", "b:5090"]);
     }
 }

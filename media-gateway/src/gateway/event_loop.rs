@@ -14,18 +14,21 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use super::admission::{Admission, Denied};
+use super::connect::{ConnectError, Connected, Connector};
 use super::device::device;
-use super::flows::{Connected, Flows, connect};
+use super::flows::Flows;
 use super::invites::Waiting;
 use super::legs::Legs;
+use super::registrar::Registrar;
 use super::{Refusals, watcher};
 use crate::config::Config;
 use crate::metrics;
 use crate::ringcentral::Client;
-use crate::sip::{Event, Flow, LegId, StreamId, UserAgent, UserAgentConfig};
+use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
 use crate::supervision::{Match, RequestId, SuperviseRequest, Supervision};
 use crate::uplink::Transcribers;
 
@@ -37,10 +40,6 @@ const LEGS_PER_CALL: usize = 3;
 
 /// How long the other sides get to take note of our leaving, while audio may still be waited for.
 const GOODBYE: Duration = Duration::from_secs(3);
-
-/// Between two attempts at whatever must work in the end: doubled from the first to the last.
-pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
-pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Everything that the loop reacts to, besides time.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub(super) enum Input {
     },
     StreamClosed(StreamId),
     /// The way to the registrar, or why there is none.
-    Connected(std::io::Result<Connected>),
+    Connected(Result<Connected, ConnectError>),
     SuperviseRequested {
         request: SuperviseRequest,
         reply: oneshot::Sender<Result<RequestId, Denied>>,
@@ -83,17 +82,15 @@ pub(super) enum Input {
 pub(super) async fn run(
     config: Arc<Config>,
     client: Arc<Client>,
-    udp: UdpSocket,
-    tcp: TcpListener,
+    (udp, tcp): (UdpSocket, TcpListener),
+    (connector, instance): (Connector, Uuid),
     registered: watch::Sender<bool>,
     refusals: Refusals,
     shutdown: CancellationToken,
 ) {
-    let Some((account, proxy)) = shutdown.run_until_cancelled(device(&config, &client)).await
-    else {
-        return;
-    };
-    info!(device = account.authorization_id, proxy, "registering the supervisor's device");
+    let device = device(&config, &client, instance);
+    let Some((account, proxies)) = shutdown.run_until_cancelled(device).await else { return };
+    info!(device = account.authorization_id, ?proxies, "registering the supervisor's device");
     let (input_sender, inputs) = mpsc::channel(INPUT_CAPACITY);
     let max_legs = config.max_calls.saturating_mul(LEGS_PER_CALL);
     let publisher = Publisher::start(config.relay.clone());
@@ -118,12 +115,7 @@ pub(super) async fn run(
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
-        registrar: Registrar {
-            proxy,
-            stream: None,
-            retry: FIRST_RETRY,
-            retry_at: Some(Instant::now()),
-        },
+        registrar: Registrar::new(connector, proxies),
         registered,
         config,
         client,
@@ -144,18 +136,10 @@ pub(super) struct EventLoop {
     pub(super) admission: Admission,
     /// Legs that are parked: their offers, and where they came from.
     pub(super) waiting: HashMap<LegId, Waiting>,
-    registrar: Registrar,
-    registered: watch::Sender<bool>,
+    pub(super) registrar: Registrar,
+    pub(super) registered: watch::Sender<bool>,
     pub(super) refusals: Refusals,
     pub(super) input_sender: mpsc::Sender<Input>,
-}
-
-struct Registrar {
-    proxy: String,
-    stream: Option<StreamId>,
-    retry: Duration,
-    /// When to connect next; absent while connecting or connected.
-    retry_at: Option<Instant>,
 }
 
 impl EventLoop {
@@ -199,7 +183,7 @@ impl EventLoop {
             }
             Input::SuperviseRefused { id } => self.supervision.refused(id),
             Input::Looked { matched, parties } => self.answer(matched.resolved(&parties)).await,
-            Input::Reregister => self.reconnect(Duration::ZERO),
+            Input::Reregister => self.reregister(),
         }
     }
 
@@ -223,20 +207,9 @@ impl EventLoop {
 
     async fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Registered { expires } => {
-                debug!(?expires, "device registered");
-                self.registrar.retry = FIRST_RETRY;
-                if !self.registered.send_replace(true) {
-                    info!(?expires, "device registered, looking for calls");
-                }
-            }
+            Event::Registered { expires } => self.device_registered(expires),
             Event::Unregistered => info!("device unregistered"),
-            Event::RegistrationFailed(failure) => {
-                let retry_in = self.registrar.retry;
-                error!(%failure, ?retry_in, proxy = self.registrar.proxy, "device not registered");
-                self.reconnect(retry_in);
-                self.registrar.retry = (retry_in * 2).min(LAST_RETRY);
-            }
+            Event::RegistrationFailed(failure) => self.registration_failed(&failure),
             Event::Invited(invite) => self.invited(invite).await,
             Event::Confirmed { leg, answer } => {
                 if let Err(unacceptable) = self.legs.confirm(leg, answer.as_deref()) {
@@ -261,7 +234,7 @@ impl EventLoop {
                 debug!(?reason, %flow, "request refused");
             }
             Event::StreamCorrupt { stream, error } => {
-                warn!(stream = stream.0, %error, "closing a sip connection");
+                warn!(%stream, %error, "closing a sip connection");
                 self.refusals.count("corrupt_stream");
                 self.flows.close(stream);
                 self.stream_closed(stream);
@@ -270,8 +243,7 @@ impl EventLoop {
     }
 
     fn hang_up(&mut self, leg: LegId) {
-        let local = self.local_of(leg);
-        self.user_agent.hang_up(Instant::now().into_std(), leg, local);
+        self.user_agent.hang_up(Instant::now().into_std(), leg);
         self.legs.end(leg);
     }
 
@@ -281,60 +253,21 @@ impl EventLoop {
             .map_or_else(|| self.flows.listening(), |flow| self.flows.local_of(flow))
     }
 
-    fn stream_closed(&mut self, stream: StreamId) {
+    pub(super) fn stream_closed(&mut self, stream: StreamId) {
         self.flows.close(stream);
         self.user_agent.handle_stream_closed(stream);
     }
 
-    fn connected(&mut self, connected: std::io::Result<Connected>) {
-        let now = Instant::now().into_std();
-        match connected {
-            Ok(Connected::Udp(address)) => {
-                let local = self.flows.local_towards(address.ip());
-                self.user_agent.register(now, Flow::Udp(address), local);
-            }
-            Ok(Connected::Tcp(stream)) => match self.flows.open(stream) {
-                Some((id, local)) => {
-                    self.registrar.stream = Some(id);
-                    self.user_agent.handle_stream_opened(id, local);
-                    self.user_agent.register(now, Flow::Stream(id), local);
-                }
-                None => self.reconnect(FIRST_RETRY),
-            },
-            Err(error) => {
-                let retry_in = self.registrar.retry;
-                warn!(%error, ?retry_in, proxy = self.registrar.proxy, "could not reach the sip proxy");
-                self.reconnect(retry_in);
-                self.registrar.retry = (retry_in * 2).min(LAST_RETRY);
-            }
-        }
-    }
-
-    /// Registers anew after a wait, over a new connection.
-    fn reconnect(&mut self, after: Duration) {
-        self.registered.send_replace(false);
-        self.registrar.retry_at = Some(Instant::now() + after);
-        if let Some(stream) = self.registrar.stream.take() {
-            self.flows.close(stream);
-            self.user_agent.handle_stream_closed(stream);
-        }
-    }
-
     fn poll_timeout(&self) -> Option<Instant> {
-        let pure = [self.user_agent.poll_timeout(), self.supervision.poll_timeout()];
-        pure.into_iter().flatten().map(Instant::from).chain(self.registrar.retry_at).min()
+        let (registrar, supervision) = (&self.registrar, &self.supervision);
+        let pure =
+            [self.user_agent.poll_timeout(), supervision.poll_timeout(), registrar.poll_timeout()];
+        pure.into_iter().flatten().map(Instant::from).min()
     }
 
     fn handle_timeout(&mut self) {
-        let now = Instant::now();
-        if self.registrar.retry_at.take_if(|at| *at <= now).is_some() {
-            let (proxy, transport) = (self.registrar.proxy.clone(), self.config.transport);
-            let inputs = self.input_sender.clone();
-            tokio::spawn(async move {
-                let _ = inputs.send(Input::Connected(connect(&proxy, transport).await)).await;
-            });
-        }
-        let now = now.into_std();
+        self.register_if_due();
+        let now = Instant::now().into_std();
         self.user_agent.handle_timeout(now);
         let (unwanted, unserved) = self.supervision.handle_timeout(now);
         for leg in unwanted {
@@ -353,7 +286,7 @@ impl EventLoop {
         info!(calls = self.legs.calls(), "draining");
         self.registered.send_replace(false);
         self.admission.drain();
-        self.registrar.retry_at = None;
+        self.registrar.stop();
         let mut registered = self.user_agent.unregister(now.into_std());
         for leg in self.legs.ids() {
             self.hang_up(leg);

@@ -1,4 +1,4 @@
-//! SIP's sockets: one for UDP, connections for TCP. They turn reads into inputs of the event loop.
+//! SIP's sockets: one for UDP, connections for TCP and TLS. They turn reads into inputs of the event loop.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
 use super::event_loop::Input;
-use crate::config::{Network, Transport};
+use crate::config::Network;
 use crate::sip::framing::MAX_MESSAGE_LEN;
 use crate::sip::{Flow, StreamId, Transmit};
 
@@ -25,9 +24,6 @@ const WRITE_CAPACITY: usize = 64;
 
 /// Accepted connections at once. When full, new ones are closed at once.
 const MAX_STREAMS: usize = 256;
-
-/// A proxy that does not accept a connection within this time is gone.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The open sockets.
 #[derive(Debug)]
@@ -76,18 +72,40 @@ impl Flows {
         self.open(stream)
     }
 
-    /// Takes a connection, accepted or made by [`connect`]. Gives its number and our address on it.
+    /// Takes a connection, accepted or made by us. Gives its number and our address on it; `None` if it is closed
+    /// already.
     pub(super) fn open(&mut self, stream: TcpStream) -> Option<(StreamId, SocketAddr)> {
         let local = stream.local_addr().ok()?;
         let _ = stream.set_nodelay(true);
-        let id = StreamId(self.next_stream);
-        self.next_stream += 1;
         let (read, write) = stream.into_split();
+        Some((self.start(StreamId::tcp, local, read, write), local))
+    }
+
+    /// The same for a connection with TLS.
+    pub(super) fn open_tls(
+        &mut self,
+        stream: TlsStream<TcpStream>,
+    ) -> Option<(StreamId, SocketAddr)> {
+        let local = stream.get_ref().0.local_addr().ok()?;
+        let _ = stream.get_ref().0.set_nodelay(true);
+        let (read, write) = split(stream);
+        Some((self.start(StreamId::tls, local, read, write), local))
+    }
+
+    fn start(
+        &mut self,
+        id: fn(u64) -> StreamId,
+        local: SocketAddr,
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> StreamId {
+        let id = id(self.next_stream);
+        self.next_stream += 1;
         let (writer, messages) = mpsc::channel(WRITE_CAPACITY);
         let reader = self.tasks.spawn(read_stream(id, read, self.inputs.clone()));
         self.tasks.spawn(write_stream(write, messages));
         self.streams.insert(id, Stream { local, writer, reader });
-        Some((id, local))
+        id
     }
 
     /// Closes a connection, once what is queued has been written.
@@ -116,7 +134,7 @@ impl Flows {
             Flow::Stream(id) => {
                 let stream = self.streams.get(&id)?;
                 stream.writer.try_send(transmit.bytes).is_err().then(|| {
-                    warn!(stream = id.0, "sip connection does not keep up, closing it");
+                    warn!(stream = %id, "sip connection does not keep up, closing it");
                     self.close(id);
                     id
                 })
@@ -147,28 +165,6 @@ impl Flows {
         }
         SocketAddr::new(local_ip(peer).unwrap_or(listening.ip()), listening.port())
     }
-}
-
-/// Finds and, over TCP, connects to a proxy.
-pub(super) async fn connect(proxy: &str, transport: Transport) -> io::Result<Connected> {
-    let attempt = async {
-        let address = lookup_host(proxy)
-            .await?
-            .next()
-            .ok_or_else(|| io::Error::other("the name has no address"))?;
-        match transport {
-            Transport::Udp => Ok(Connected::Udp(address)),
-            Transport::Tcp => Ok(Connected::Tcp(TcpStream::connect(address).await?)),
-        }
-    };
-    timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// A way to the proxy.
-#[derive(Debug)]
-pub(super) enum Connected {
-    Udp(SocketAddr),
-    Tcp(TcpStream),
 }
 
 /// The address that packets to `peer` leave from. Sends nothing.
@@ -211,7 +207,7 @@ async fn accept(tcp: TcpListener, inputs: mpsc::Sender<Input>) {
     }
 }
 
-async fn read_stream(id: StreamId, mut read: OwnedReadHalf, inputs: mpsc::Sender<Input>) {
+async fn read_stream(id: StreamId, mut read: impl AsyncRead + Unpin, inputs: mpsc::Sender<Input>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(4096);
@@ -226,9 +222,10 @@ async fn read_stream(id: StreamId, mut read: OwnedReadHalf, inputs: mpsc::Sender
     }
 }
 
-async fn write_stream(mut write: OwnedWriteHalf, mut messages: mpsc::Receiver<Bytes>) {
+async fn write_stream(mut write: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = messages.recv().await {
-        if write.write_all(&bytes).await.is_err() {
+        // TLS gathers what is written until it is flushed.
+        if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
             return;
         }
     }

@@ -5,11 +5,14 @@
 
 mod admission;
 mod call;
+mod connect;
 mod device;
 mod event_loop;
 mod flows;
+mod instance;
 mod invites;
 mod legs;
+mod registrar;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -27,6 +30,10 @@ use crate::config::Config;
 use crate::metrics;
 use crate::operations::Operations;
 use crate::ringcentral::{self, Client, Credentials};
+use connect::Connector;
+
+pub use connect::TlsError;
+pub use instance::InstanceError;
 
 /// Attempts to bind UDP and TCP on the same port, when any port will do.
 const BIND_ATTEMPTS: u32 = 20;
@@ -67,6 +74,12 @@ pub enum StartError {
     /// Another part of the process keeps the metrics.
     #[error("another metrics recorder is installed in this process; remove [operations] listen")]
     Recorder,
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The device's instance id can't be read or made.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The REST client could not be made.
     #[error(transparent)]
     RingCentral(#[from] ringcentral::Error),
@@ -85,6 +98,11 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let connector = Connector::new(config.transport, config.tls_ca_file.as_deref())?;
+        let instance = match &config.state_directory {
+            Some(directory) => instance::instance_in(directory)?,
+            None => instance::instance_of(&config.supervisor_device_id),
+        };
         let (udp, tcp) = bind(config.listen)
             .await
             .map_err(|source| StartError::Bind { address: config.listen, source })?;
@@ -115,8 +133,8 @@ impl Gateway {
         let event_loop = event_loop::run(
             Arc::new(config),
             client,
-            udp,
-            tcp,
+            (udp, tcp),
+            (connector, instance),
             registered,
             refusals.clone(),
             shutdown.clone(),

@@ -87,6 +87,11 @@ impl StreamFramer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether nothing of a message has arrived yet.
+    pub fn is_between_messages(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// The next whole message. After an error the stream is beyond repair: close it.
     pub fn next_message(&mut self) -> Option<Result<Message, FramingError>> {
         let blank = self.buffer.len() - skip_line_ends(&self.buffer).len();

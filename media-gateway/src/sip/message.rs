@@ -177,10 +177,14 @@ impl Request {
 
     /// The body, if it is there and its type is that of SDP or unsaid.
     pub fn sdp(&self) -> Option<&[u8]> {
-        let is_sdp = self
-            .value("Content-Type")
-            .is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
-        (is_sdp && !self.body.is_empty()).then_some(self.body.as_slice())
+        sdp(self, &self.body)
+    }
+}
+
+impl Response {
+    /// The body, if it is there and its type is that of SDP or unsaid.
+    pub fn sdp(&self) -> Option<&[u8]> {
+        sdp(self, &self.body)
     }
 }
 
@@ -249,13 +253,24 @@ impl ResponseBuilder {
     }
 }
 
-/// Builds a request of ours.
+/// Builds a request of ours without a body.
 pub fn request(method: &str, uri: &str, headers: &[(&str, String)]) -> Bytes {
-    let headers: Vec<Header> = headers.iter().map(|(name, value)| header(name, value)).collect();
-    Bytes::from(format!(
-        "{method} {uri} SIP/2.0\r\n{}Content-Length: 0\r\n\r\n",
-        Headers::from(headers)
-    ))
+    request_with_sdp(method, uri, headers, None)
+}
+
+/// Builds a request of ours.
+pub fn request_with_sdp(
+    method: &str,
+    uri: &str,
+    headers: &[(&str, String)],
+    sdp: Option<&str>,
+) -> Bytes {
+    let kind = sdp.map(|_| header("Content-Type", "application/sdp"));
+    let body = sdp.unwrap_or_default();
+    let headers = headers.iter().map(|(name, value)| header(name, value));
+    let headers: Vec<Header> =
+        headers.chain(kind).chain([header("Content-Length", &body.len().to_string())]).collect();
+    Bytes::from(format!("{method} {uri} SIP/2.0\r\n{}\r\n{body}", Headers::from(headers)))
 }
 
 /// Our Via for a request on a flow.
@@ -265,15 +280,26 @@ pub fn via(flow: Flow, local: SocketAddr, branch: &str) -> String {
 
 /// A parameter of a header value that follows the name-addr, if any: `<sip:a;x=1>;tag=2` has `tag` and no `x`.
 pub fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after_uri = match value.rfind('>') {
-        Some(end) => &value[end + 1..],
-        None => value,
-    };
-    after_uri.split(';').skip(1).find_map(|parameter| {
+    after_uri(value).split(';').skip(1).find_map(|parameter| {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
         key.trim().eq_ignore_ascii_case(name).then_some(value).filter(|value| !value.is_empty())
     })
+}
+
+/// What follows the URI of a name-addr; all of an addr-spec. Brackets within quotes are not the URI's.
+fn after_uri(value: &str) -> &str {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let end = value.find(|c| {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        c == '>' && !is_quoted
+    });
+    end.map_or(value, |end| &value[end + 1..])
 }
 
 /// The URI of a name-addr or addr-spec, without brackets and header parameters.
@@ -321,6 +347,7 @@ fn value_if<'a>(header: &'a Header, name: &str) -> Option<&'a str> {
         Header::CallInfo(info) if name.eq_ignore_ascii_case("Call-Info") => info.value(),
         Header::Supported(options) if name.eq_ignore_ascii_case("Supported") => options.value(),
         Header::Require(options) if name.eq_ignore_ascii_case("Require") => options.value(),
+        Header::Allow(methods) if name.eq_ignore_ascii_case("Allow") => methods.value(),
         Header::RetryAfter(seconds) if name.eq_ignore_ascii_case("Retry-After") => seconds.value(),
         Header::WwwAuthenticate(challenge) if name.eq_ignore_ascii_case("WWW-Authenticate") => {
             challenge.value()
@@ -354,6 +381,13 @@ fn with_received(vias: &str, peer: Option<SocketAddr>) -> Header {
     }
 }
 
+fn sdp<'a>(message: &impl HeaderValues, body: &'a [u8]) -> Option<&'a [u8]> {
+    let is_sdp = message
+        .value("Content-Type")
+        .is_none_or(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
+    (is_sdp && !body.is_empty()).then_some(body)
+}
+
 fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c)
 }
@@ -382,6 +416,10 @@ mod tests {
         let invite = parse(INVITE);
         assert_eq!(invite.tag_in_from(), Some("yes"));
         assert_eq!(invite.tag_in_to(), None);
+        let contact =
+            "\"\\\" <\" <sip:a@b;x=1>;expires=182;+sip.instance=\"<urn:uuid:1>\";reg-id=1";
+        assert_eq!(parameter(contact, "expires"), Some("182"));
+        assert_eq!(parameter(contact, "x"), None);
         assert_eq!(invite.branch(), Some("z9hG4bKa"));
         assert_eq!(invite.cseq(), Some((31268, "INVITE")));
         assert_eq!(invite.contact_uri().as_deref(), Some("sip:+1650@10.0.0.1:5091;transport=TCP"));

@@ -1,39 +1,54 @@
 //! A SIP user agent (RFC 3261) without sockets: bytes and time in, bytes and events out.
 //!
 //! [`framing`] finds and normalises messages, [`message`] reads and builds them, [`transaction`] repeats what gets
-//! lost, [`dialog`] remembers the legs, [`registration`] keeps the supervisor's device registered and [`UserAgent`] puts
-//! them together.
+//! lost, [`registration`] keeps the supervisor's device registered. A leg is a dialog with a session timer and whatever
+//! waits for a response. [`UserAgent`] puts them together: `serve` takes requests, `serve_leg` those within a leg, and
+//! `own_requests` sends ours. [`failover`] says which proxy to register through, and when.
 
-pub mod dialog;
+mod dialog;
 pub mod digest;
+mod event;
+pub mod failover;
 pub mod framing;
+mod keepalive;
+mod leg;
 pub mod message;
+mod own_requests;
 pub mod registration;
 mod serve;
+mod serve_leg;
+pub mod session_timer;
 pub mod transaction;
 mod user_agent;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-pub use dialog::{EndReason, LegId};
+pub use event::{Event, Invite, Refusal};
+pub use leg::{EndReason, LegId};
 pub use registration::{Account, RegistrationFailure};
-pub use user_agent::{Event, Invite, Refusal, UserAgent, UserAgentConfig};
+pub use user_agent::{UserAgent, UserAgentConfig};
 
 /// Which way messages come and go: responses and in-dialog requests travel on the flow that brought the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
     /// The gateway's UDP socket, and the peer.
     Udp(SocketAddr),
-    /// A TCP connection.
+    /// A TCP or TLS connection.
     Stream(StreamId),
 }
 
-/// A TCP connection, numbered by the shell.
+/// A connection, numbered by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(pub u64);
+pub struct StreamId {
+    number: u64,
+    is_tls: bool,
+}
 
 /// Bytes to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +57,18 @@ pub struct Transmit {
     pub flow: Flow,
     /// One SIP message.
     pub bytes: Bytes,
+}
+
+impl StreamId {
+    /// A plain TCP connection. Numbers are never reused, whatever the kind.
+    pub const fn tcp(number: u64) -> Self {
+        Self { number, is_tls: false }
+    }
+
+    /// A TLS connection.
+    pub const fn tls(number: u64) -> Self {
+        Self { number, is_tls: true }
+    }
 }
 
 impl Flow {
@@ -54,7 +81,8 @@ impl Flow {
     pub fn transport(self) -> &'static str {
         match self {
             Flow::Udp(_) => "UDP",
-            Flow::Stream(_) => "TCP",
+            Flow::Stream(StreamId { is_tls: false, .. }) => "TCP",
+            Flow::Stream(StreamId { is_tls: true, .. }) => "TLS",
         }
     }
 }
@@ -63,7 +91,14 @@ impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Flow::Udp(peer) => write!(f, "udp {peer}"),
-            Flow::Stream(StreamId(id)) => write!(f, "tcp connection {id}"),
+            Flow::Stream(stream) => write!(f, "{stream}"),
         }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_tls { "tls" } else { "tcp" };
+        write!(f, "{kind} connection {}", self.number)
     }
 }

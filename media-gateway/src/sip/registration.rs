@@ -5,19 +5,31 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::digest::{Challenge, ChallengeError, Credentials, md5_hex};
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+use super::digest::{Challenge, ChallengeError, Credentials};
+use super::failover::Setback;
+use super::keepalive::KeepAlive;
 use super::message::{HeaderValues, Response, bracketed_uri, parameter, request, split_list, via};
 use super::transaction::ClientTransaction;
+use super::user_agent::token;
 use super::{Flow, Transmit};
 
 /// What is asked for; RingCentral grants about 180 s over TLS.
 const REQUESTED_EXPIRY: Duration = Duration::from_secs(3600);
 
+/// A registrar whose Min-Expires is longer than this is not followed.
+const LONGEST_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
 /// A registrar that answers nothing for this long is gone: registrations hang silently after idle hours.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Never refresh more often than this, whatever the registrar grants.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+
+/// Challenges answered in one attempt: the proxy's, the registrar's, and one stale nonce of each.
+const MAX_CHALLENGES: u8 = 4;
 
 /// The supervisor's device, as `sip-info` describes it.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +42,9 @@ pub struct Account {
     pub authorization_id: String,
     /// The SIP password.
     pub password: String,
+    /// The `+sip.instance` (RFC 5626 section 4.1). The same after every restart, so that a new start takes over the
+    /// slot of the one before.
+    pub instance: Uuid,
 }
 
 /// Why the device is not registered.
@@ -38,18 +53,44 @@ pub enum RegistrationFailure {
     /// The registrar never answered.
     #[error("the registrar did not answer within {} s", TRANSACTION_TIMEOUT.as_secs())]
     Timeout,
-    /// The credentials were refused.
-    #[error("the registrar refused the credentials ({0}); check authorization_id and password")]
-    Refused(u16),
+    /// 401 or 407 although a challenge was answered.
+    #[error(
+        "the registrar refused the credentials ({0}); check that authorization_id (not the phone number) and password \
+         are those of the device's sip-info, and that domain has no port"
+    )]
+    Credentials(u16),
     /// The challenge can't be answered.
     #[error("the registrar's challenge can't be answered: {0}")]
     Challenge(#[from] ChallengeError),
-    /// Another final response, such as 503 or `603 Too Many Contacts`.
-    #[error("the registrar answered {0}")]
-    Status(u16),
+    /// 403: RingCentral says so to wrong credentials, and to an instance id that another registration has taken over.
+    #[error(
+        "the registrar forbids it (403); check authorization_id and password, that the device is enabled, and that no \
+         other gateway uses the same device or a copy of this state_directory"
+    )]
+    Forbidden,
+    /// 404: no such address of record.
+    #[error("the registrar does not know the device (404); check domain and user_name")]
+    UnknownDevice,
+    /// 603: RingCentral takes at most five instances of one device.
+    #[error(
+        "the registrar has too many registrations of this device (603 Too Many Contacts); stop other programs that use \
+         it, and keep state_directory between starts: an abandoned slot is free again after one to two minutes"
+    )]
+    TooManyContacts,
+    /// Another final response, such as 503.
+    #[error("the registrar answered {code}")]
+    Status {
+        /// 300 to 699.
+        code: u16,
+        /// When to come back, as the registrar says.
+        retry_after: Option<Duration>,
+    },
     /// The flow that the registration was made on is closed.
     #[error("the connection to the registrar is closed")]
     FlowClosed,
+    /// A keep-alive got no answer (RFC 5626 section 4.4.1).
+    #[error("the connection to the registrar is dead: a keep-alive was not answered within 10 s")]
+    FlowDead,
 }
 
 /// What a registration tells its user agent.
@@ -70,9 +111,32 @@ pub(super) struct Registration {
     call_id: String,
     tag: String,
     cseq: u32,
-    challenge: Option<(Challenge, u32)>,
+    /// What is asked for: more than usual once the registrar has called that too brief.
+    expiry: Duration,
+    /// Answered unasked in every further request: first the registrar's, then a proxy's.
+    challenges: [Option<Answering>; 2],
     binding: Option<Binding>,
 }
+
+/// A challenge, and how often its nonce was used.
+#[derive(Debug)]
+struct Answering {
+    challenge: Challenge,
+    count: u32,
+}
+
+/// Who challenges: the response code and the two headers of RFC 3261 section 22.
+struct Challenger {
+    code: u16,
+    challenge: &'static str,
+    answer: &'static str,
+}
+
+/// In the order of [`Registration::challenges`].
+const CHALLENGERS: [Challenger; 2] = [
+    Challenger { code: 401, challenge: "WWW-Authenticate", answer: "Authorization" },
+    Challenger { code: 407, challenge: "Proxy-Authenticate", answer: "Proxy-Authorization" },
+];
 
 /// A flow that the device is, or is being, registered on.
 #[derive(Debug)]
@@ -81,11 +145,14 @@ struct Binding {
     local: SocketAddr,
     /// The REGISTER that waits for a final response.
     transaction: Option<ClientTransaction>,
-    /// Whether that REGISTER has answered a challenge already.
-    answered_challenge: bool,
+    /// Of this attempt: whom it has answered already, and how many challenges in all.
+    answered: [bool; 2],
+    answers: u8,
     removing: bool,
     registered: bool,
     refresh: Option<Instant>,
+    /// Runs while registered.
+    keep_alive: Option<KeepAlive>,
 }
 
 impl fmt::Debug for Account {
@@ -97,9 +164,33 @@ impl fmt::Debug for Account {
     }
 }
 
+impl RegistrationFailure {
+    /// Whether another proxy may do better.
+    pub fn setback(&self) -> Setback {
+        match self {
+            Self::Credentials(_)
+            | Self::Forbidden
+            | Self::UnknownDevice
+            | Self::TooManyContacts => Setback::Account,
+            Self::Status { retry_after, .. } => Setback::Proxy { retry_after: *retry_after },
+            Self::Timeout | Self::Challenge(_) | Self::FlowClosed | Self::FlowDead => {
+                Setback::Proxy { retry_after: None }
+            }
+        }
+    }
+}
+
 impl Registration {
     pub(super) fn new(account: Account, call_id: String, tag: String) -> Self {
-        Self { account, call_id, tag, cseq: 0, challenge: None, binding: None }
+        Self {
+            account,
+            call_id,
+            tag,
+            cseq: 0,
+            expiry: REQUESTED_EXPIRY,
+            challenges: [None, None],
+            binding: None,
+        }
     }
 
     /// The flow that the device is registered on.
@@ -113,31 +204,35 @@ impl Registration {
         now: Instant,
         flow: Flow,
         local: SocketAddr,
-        token: &str,
+        random: &mut StdRng,
         out: &mut VecDeque<Transmit>,
     ) {
         self.binding = Some(Binding {
             flow,
             local,
             transaction: None,
-            answered_challenge: false,
+            answered: [false; 2],
+            answers: 0,
             removing: false,
             registered: false,
             refresh: None,
+            keep_alive: None,
         });
-        self.send(now, token, out);
+        self.send(now, random, out);
     }
 
     /// Asks the registrar to forget the device. `false` if there is nothing to forget.
-    pub(super) fn stop(&mut self, now: Instant, token: &str, out: &mut VecDeque<Transmit>) -> bool {
-        match &mut self.binding {
-            Some(binding) if binding.registered => binding.removing = true,
-            _ => {
-                self.binding = None;
-                return false;
-            }
-        }
-        self.send(now, token, out);
+    pub(super) fn stop(
+        &mut self,
+        now: Instant,
+        random: &mut StdRng,
+        out: &mut VecDeque<Transmit>,
+    ) -> bool {
+        let Some(binding) = &mut self.binding else { return false };
+        // Also while the first REGISTER is under way: it may have arrived.
+        binding.removing = true;
+        (binding.answered, binding.answers) = ([false; 2], 0);
+        self.send(now, random, out);
         true
     }
 
@@ -145,7 +240,7 @@ impl Registration {
         &mut self,
         now: Instant,
         response: &Response,
-        token: &str,
+        random: &mut StdRng,
         out: &mut VecDeque<Transmit>,
     ) -> Option<Outcome> {
         let binding = self.binding.as_mut()?;
@@ -153,21 +248,39 @@ impl Registration {
         if response.branch() != Some(transaction.branch.as_str()) {
             return None;
         }
-        match response.code {
-            ..200 => {
-                transaction.provisional();
-                None
+        if response.code < 200 {
+            transaction.provisional();
+            return None;
+        }
+        binding.transaction = None;
+        let failure = match response.code {
+            ..300 => return Some(self.granted(now, response, random)),
+            401 | 407 => match self.challenged(response) {
+                Ok(()) => {
+                    self.send(now, random, out);
+                    return None;
+                }
+                Err(failure) => failure,
+            },
+            423 if self.is_longer_asked(response) => {
+                self.send(now, random, out);
+                return None;
             }
-            200..300 => {
-                binding.transaction = None;
-                Some(self.granted(now, response))
+            403 => RegistrationFailure::Forbidden,
+            404 => RegistrationFailure::UnknownDevice,
+            603 => RegistrationFailure::TooManyContacts,
+            code => {
+                RegistrationFailure::Status { code, retry_after: seconds(response, "Retry-After") }
             }
-            401 | 407 => {
-                binding.transaction = None;
-                self.challenged(now, response, token, out)
-            }
-            403 => Some(self.fail(RegistrationFailure::Refused(403))),
-            code => Some(self.fail(RegistrationFailure::Status(code))),
+        };
+        Some(self.fail(failure))
+    }
+
+    /// Something arrived on a flow; `is_pong`: nothing but a CRLF between messages.
+    pub(super) fn handle_received(&mut self, flow: Flow, is_pong: bool) {
+        let binding = self.binding.as_mut().filter(|binding| binding.flow == flow);
+        if let Some(keep_alive) = binding.and_then(|binding| binding.keep_alive.as_mut()) {
+            keep_alive.handle_received(is_pong);
         }
     }
 
@@ -178,82 +291,89 @@ impl Registration {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let binding = self.binding.as_ref()?;
-        match &binding.transaction {
+        let keep_alive = binding.keep_alive.as_ref().map(KeepAlive::poll_timeout);
+        let register = match &binding.transaction {
             Some(transaction) => Some(transaction.poll_timeout()),
             None => binding.refresh,
-        }
+        };
+        keep_alive.into_iter().chain(register).min()
     }
 
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
-        token: &str,
+        random: &mut StdRng,
         out: &mut VecDeque<Transmit>,
     ) -> Option<Outcome> {
         let binding = self.binding.as_mut()?;
+        if let Some(keep_alive) = &mut binding.keep_alive
+            && !keep_alive.handle_timeout(now, random, out)
+        {
+            return Some(self.fail(RegistrationFailure::FlowDead));
+        }
         if let Some(transaction) = &mut binding.transaction {
             let alive = transaction.handle_timeout(now, out);
             return (!alive).then(|| self.fail(RegistrationFailure::Timeout));
         }
         if binding.refresh.is_some_and(|at| at <= now) {
-            self.send(now, token, out);
+            self.send(now, random, out);
         }
         None
     }
 
-    fn granted(&mut self, now: Instant, response: &Response) -> Outcome {
+    fn granted(&mut self, now: Instant, response: &Response, random: &mut StdRng) -> Outcome {
         let Some(binding) = self.binding.as_mut() else { return Outcome::Unregistered };
-        binding.answered_challenge = false;
+        (binding.answered, binding.answers) = ([false; 2], 0);
         if binding.removing {
             self.binding = None;
             return Outcome::Unregistered;
         }
         let ours = contact_uri(&self.account, binding.flow, binding.local);
-        let granted = granted_expiry(response, &ours).unwrap_or(REQUESTED_EXPIRY);
+        let granted = granted_expiry(response, &ours).unwrap_or(self.expiry);
         binding.registered = true;
         binding.refresh = Some(now + (granted / 2).max(SHORTEST_REFRESH));
+        let flow_timer = seconds(response, "Flow-Timer");
+        binding
+            .keep_alive
+            .get_or_insert_with(|| KeepAlive::new(now, binding.flow, flow_timer, random));
         Outcome::Registered(granted)
     }
 
-    fn challenged(
-        &mut self,
-        now: Instant,
-        response: &Response,
-        token: &str,
-        out: &mut VecDeque<Transmit>,
-    ) -> Option<Outcome> {
-        let value = response
-            .values("WWW-Authenticate")
-            .chain(response.values("Proxy-Authenticate"))
-            .map(Challenge::parse)
-            .reduce(|best, next| if best.is_ok() { best } else { next })
-            .unwrap_or(Err(ChallengeError::NotDigest));
-        let challenge = match value {
-            Ok(challenge) => challenge,
-            Err(error) => return Some(self.fail(error.into())),
-        };
-        let binding = self.binding.as_mut()?;
-        if binding.answered_challenge && !challenge.stale {
-            return Some(self.fail(RegistrationFailure::Refused(response.code)));
+    /// Takes note of a challenge, unless it says that the last answer was wrong.
+    fn challenged(&mut self, response: &Response) -> Result<(), RegistrationFailure> {
+        let Some(binding) = self.binding.as_mut() else { return Ok(()) };
+        let from = CHALLENGERS.iter().position(|it| it.code == response.code).unwrap_or(0);
+        let challenge = Challenge::strongest(response.values(CHALLENGERS[from].challenge))?;
+        let is_wrong = binding.answered[from] && !challenge.stale;
+        if is_wrong || binding.answers >= MAX_CHALLENGES {
+            return Err(RegistrationFailure::Credentials(response.code));
         }
-        binding.answered_challenge = true;
-        self.challenge = Some((challenge, 0));
-        self.send(now, token, out);
-        None
+        binding.answered[from] = true;
+        binding.answers += 1;
+        self.challenges[from] = Some(Answering { challenge, count: 0 });
+        Ok(())
     }
 
-    fn send(&mut self, now: Instant, token: &str, out: &mut VecDeque<Transmit>) {
+    /// Asks for what a 423 demands (RFC 3261 section 10.3). `false` if that makes no sense.
+    fn is_longer_asked(&mut self, response: &Response) -> bool {
+        let longer = seconds(response, "Min-Expires")
+            .filter(|least| *least > self.expiry && *least <= LONGEST_EXPIRY);
+        self.expiry = longer.unwrap_or(self.expiry);
+        longer.is_some()
+    }
+
+    fn send(&mut self, now: Instant, random: &mut StdRng, out: &mut VecDeque<Transmit>) {
         let Some(binding) = self.binding.as_mut() else { return };
         self.cseq += 1;
-        let Account { domain, user_name, authorization_id, password } = &self.account;
+        let Account { domain, user_name, authorization_id, password, instance } = &self.account;
         let uri = format!("sip:{domain}");
-        let branch = format!("z9hG4bK{token}");
+        let branch = format!("z9hG4bK{}", token(random));
         let address = format!("<sip:{user_name}@{domain}>");
-        let expires = if binding.removing { 0 } else { REQUESTED_EXPIRY.as_secs() };
+        let expires = if binding.removing { 0 } else { self.expiry.as_secs() };
         let contact = format!(
-            "<{}>;reg-id=1;+sip.instance=\"<urn:uuid:{}>\"",
+            "<{}>;reg-id=1;+sip.instance=\"<{}>\"",
             contact_uri(&self.account, binding.flow, binding.local),
-            instance_id(authorization_id)
+            instance.urn()
         );
         let mut headers = vec![
             ("Via", via(binding.flow, binding.local, &branch)),
@@ -267,12 +387,13 @@ impl Registration {
             ("Allow", super::message::ALLOW.to_owned()),
             ("User-Agent", super::user_agent::USER_AGENT.to_owned()),
         ];
-        if let Some((challenge, count)) = &mut self.challenge {
+        for (challenger, answering) in CHALLENGERS.iter().zip(&mut self.challenges) {
+            let Some(Answering { challenge, count }) = answering else { continue };
             *count += 1;
             let credentials = Credentials { username: authorization_id, password };
-            let cnonce = md5_hex(token);
+            let cnonce = token(random);
             let answer = challenge.answer(credentials, "REGISTER", &uri, *count, &cnonce);
-            headers.push(("Authorization", answer));
+            headers.push((challenger.answer, answer));
         }
         let bytes = request("REGISTER", &uri, &headers);
         let flow = binding.flow;
@@ -306,9 +427,13 @@ fn granted_expiry(response: &Response, ours: &str) -> Option<Duration> {
     seconds.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-/// A stable `+sip.instance` (RFC 5626): the same device always registers as the same instance, so that a restart takes
-/// over its own slot. A name-based UUID (RFC 9562 version 3) of the authorization id.
-fn instance_id(authorization_id: &str) -> String {
-    let hex = md5_hex(&format!("sidetone:{authorization_id}"));
-    format!("{}-{}-3{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+/// The value of a header that counts seconds; a comment or parameters may follow (RFC 3261 section 20.33).
+fn seconds(response: &Response, name: &str) -> Option<Duration> {
+    let value = response.value(name)?;
+    let digits = value.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()))
 }
+
+#[cfg(test)]
+#[path = "registration_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Transactions (RFC 3261 section 17): what repeats messages that get lost, and recognises repeated ones.
 //!
-//! One store holds the server transactions of every method. The 2xx of an INVITE is repeated here too, although RFC 3261
-//! gives that to the core (section 13.3.1.4): the timers are the same.
+//! One store holds the server transactions of every method. The 2xx of an INVITE is not repeated here but by its leg
+//! (RFC 3261 section 13.3.1.4); repetitions of the INVITE get it from here (RFC 6026).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::message::{HeaderValues, Method, Request};
-use super::{Flow, LegId, Transmit};
+use super::{Flow, Transmit};
 
 /// Round-trip estimate: the first retransmission comes after this.
 pub const T1: Duration = Duration::from_millis(500);
@@ -18,7 +18,8 @@ pub const T2: Duration = Duration::from_secs(4);
 /// How long a transaction lives: 64 * T1.
 pub const LIFETIME: Duration = Duration::from_secs(32);
 
-/// Server transactions held at once. When full, the oldest one is forgotten: its request, if repeated, is served again.
+/// Server transactions held at once. When full, the oldest one that has its response is forgotten: its request, if
+/// repeated, is served again.
 const CAPACITY: usize = 4096;
 
 /// What makes two requests the same transaction (RFC 3261 section 17.2.3).
@@ -41,6 +42,11 @@ impl TransactionKey {
     /// The key of the INVITE that a CANCEL is about.
     pub fn cancelled_by(cancel: &Request) -> Self {
         Self { via: Self::via(cancel), method: "INVITE".to_owned() }
+    }
+
+    /// Whether it is an INVITE's.
+    pub fn is_invite(&self) -> bool {
+        self.method == "INVITE"
     }
 
     fn via(request: &Request) -> String {
@@ -72,13 +78,13 @@ pub struct ServerTransactions {
 /// The last response to a request.
 #[derive(Debug)]
 struct ServerTransaction {
+    /// The flow that the request came on last.
     flow: Flow,
     /// Absent until the first response.
     response: Option<Bytes>,
     retransmission: Option<Retransmission>,
-    /// Set while a 2xx waits for its ACK.
-    unacknowledged: Option<LegId>,
-    ends: Instant,
+    /// Absent until the final response.
+    ends: Option<Instant>,
 }
 
 /// When to send again.
@@ -86,65 +92,48 @@ struct ServerTransaction {
 pub(super) struct Retransmission {
     pub(super) at: Instant,
     interval: Duration,
+    longest: Duration,
 }
 
 impl ServerTransactions {
     /// Enters a request. `false` if it is a repetition: then the response to it, if there is one, is in `out`.
     pub fn receive(
         &mut self,
-        now: Instant,
         key: &TransactionKey,
         flow: Flow,
         out: &mut VecDeque<Transmit>,
     ) -> bool {
-        if let Some(known) = self.transactions.get(key) {
+        if let Some(known) = self.transactions.get_mut(key) {
+            known.flow = flow;
             out.extend(known.response.clone().map(|bytes| Transmit { flow, bytes }));
             return false;
         }
-        if self.order.len() >= CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.transactions.remove(&oldest);
+        if self.order.len() >= CAPACITY {
+            self.forget_one();
         }
-        let transaction = ServerTransaction {
-            flow,
-            response: None,
-            retransmission: None,
-            unacknowledged: None,
-            ends: now + LIFETIME,
-        };
+        let transaction =
+            ServerTransaction { flow, response: None, retransmission: None, ends: None };
         self.transactions.insert(key.clone(), transaction);
         self.order.push_back(key.clone());
         true
     }
 
-    /// Notes the response that repetitions of a request get. `acknowledged` says what ends its own repetition.
+    /// Notes the response that repetitions of a request get, and repeats the refusal of an INVITE until its ACK. Gives the
+    /// flow to send it on, unless the request is forgotten.
     pub fn respond(
         &mut self,
         now: Instant,
         key: &TransactionKey,
-        response: Bytes,
-        acknowledged: Acknowledged,
-    ) -> Option<Transmit> {
+        code: u16,
+        response: &Bytes,
+    ) -> Option<Flow> {
         let transaction = self.transactions.get_mut(key)?;
         let flow = transaction.flow;
         transaction.response = Some(response.clone());
-        transaction.ends = now + LIFETIME;
-        let repeat = match acknowledged {
-            Acknowledged::Never => false,
-            Acknowledged::ByTransaction => !flow.is_reliable(),
-            Acknowledged::ByDialog(leg) => {
-                transaction.unacknowledged = Some(leg);
-                true
-            }
-        };
-        transaction.retransmission = repeat.then(|| Retransmission::first(now));
-        Some(Transmit { flow, bytes: response })
-    }
-
-    /// The flow that a request came on.
-    pub fn flow(&self, key: &TransactionKey) -> Option<Flow> {
-        self.transactions.get(key).map(|transaction| transaction.flow)
+        transaction.ends = (code >= 200).then(|| now + LIFETIME);
+        let repeats = code >= 300 && key.is_invite() && !flow.is_reliable();
+        transaction.retransmission = repeats.then(|| Retransmission::first(now));
+        Some(flow)
     }
 
     /// Whether a request was received lately.
@@ -152,28 +141,26 @@ impl ServerTransactions {
         self.transactions.contains_key(key)
     }
 
-    /// An ACK arrived for the INVITE with this key.
+    /// An ACK arrived for the refused INVITE with this key.
     pub fn acknowledge(&mut self, key: &TransactionKey) {
         if let Some(transaction) = self.transactions.get_mut(key) {
             transaction.retransmission = None;
-            transaction.unacknowledged = None;
         }
     }
 
     /// The next time at which [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.transactions
-            .values()
-            .map(|one| one.retransmission.map_or(one.ends, |again| again.at.min(one.ends)))
-            .min()
+        let times = |one: &ServerTransaction| {
+            let again = one.retransmission.map(|again| again.at);
+            one.ends.into_iter().chain(again).min()
+        };
+        self.transactions.values().filter_map(times).min()
     }
 
-    /// Repeats and forgets what is due. Returns the legs whose 2xx was never acknowledged.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Transmit>) -> Vec<LegId> {
-        let mut unacknowledged = Vec::new();
+    /// Repeats and forgets what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
         self.transactions.retain(|_, transaction| {
-            if transaction.ends <= now {
-                unacknowledged.extend(transaction.unacknowledged);
+            if transaction.ends.is_some_and(|ends| ends <= now) {
                 return false;
             }
             if let (Some(again), Some(bytes)) =
@@ -184,20 +171,20 @@ impl ServerTransactions {
             }
             true
         });
-        self.order.retain(|key| self.transactions.contains_key(key));
-        unacknowledged
+        if self.order.len() != self.transactions.len() {
+            self.order.retain(|key| self.transactions.contains_key(key));
+        }
     }
-}
 
-/// What ends the repetition of a final response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledged {
-    /// It is not repeated: provisional, or not to an INVITE.
-    Never,
-    /// A final refusal of an INVITE: the ACK of the same transaction, which only unreliable transports need.
-    ByTransaction,
-    /// The 2xx of an INVITE: the ACK of the dialog, on any transport.
-    ByDialog(LegId),
+    fn forget_one(&mut self) {
+        let is_answered = |key: &TransactionKey| {
+            self.transactions.get(key).is_none_or(|transaction| transaction.ends.is_some())
+        };
+        let oldest = self.order.iter().position(is_answered).unwrap_or(0);
+        if let Some(key) = self.order.remove(oldest) {
+            self.transactions.remove(&key);
+        }
+    }
 }
 
 /// A request of ours that waits for its final response.
@@ -212,7 +199,8 @@ pub struct ClientTransaction {
 }
 
 impl ClientTransaction {
-    /// A request that is sent now, and given up after `timeout`.
+    /// A request that is sent now, and given up after `timeout`. An INVITE is repeated ever more rarely (timer A), any
+    /// other request at least every [`T2`] (timer E).
     pub fn send(
         now: Instant,
         flow: Flow,
@@ -222,7 +210,9 @@ impl ClientTransaction {
         out: &mut VecDeque<Transmit>,
     ) -> Self {
         out.push_back(Transmit { flow, bytes: bytes.clone() });
-        let retransmission = (!flow.is_reliable()).then(|| Retransmission::first(now));
+        let longest = if bytes.starts_with(b"INVITE ") { LIFETIME } else { T2 };
+        let retransmission =
+            (!flow.is_reliable()).then(|| Retransmission { longest, ..Retransmission::first(now) });
         Self { branch, flow, bytes, retransmission, ends: now + timeout }
     }
 
@@ -249,16 +239,17 @@ impl ClientTransaction {
 }
 
 impl Retransmission {
-    fn first(now: Instant) -> Self {
-        Self { at: now + T1, interval: T1 }
+    /// First after [`T1`], and then after twice as long each time, up to [`T2`].
+    pub(super) fn first(now: Instant) -> Self {
+        Self { at: now + T1, interval: T1, longest: T2 }
     }
 
     /// Whether it is time; if so, the next time is set.
-    fn is_due(&mut self, now: Instant) -> bool {
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         if self.at > now {
             return false;
         }
-        self.interval = (self.interval * 2).min(T2);
+        self.interval = (self.interval * 2).min(self.longest);
         self.at = now + self.interval;
         true
     }

@@ -1,17 +1,20 @@
 //! The user agent: what the shell talks to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::dialog::{EndReason, Leg, LegId, LegState};
-use super::framing::{FramingError, StreamFramer, parse_datagram};
-use super::message::{HeaderValues, Message, Response, ResponseBuilder, via};
-use super::registration::{Account, Outcome, Registration, RegistrationFailure};
-use super::transaction::{Acknowledged, ClientTransaction, LIFETIME, ServerTransactions};
+use super::event::{Event, Refusal};
+use super::framing::{StreamFramer, parse_datagram};
+use super::keepalive::{PING, PONG};
+use super::leg::{EndReason, Leg, LegId, LegState};
+use super::message::{HeaderValues, Message, Response};
+use super::registration::{Account, Outcome, Registration};
+use super::transaction::{ClientTransaction, ServerTransactions};
 use super::{Flow, StreamId, Transmit};
 
 /// How the gateway names itself.
@@ -37,102 +40,15 @@ pub struct UserAgent {
     pub(super) max_legs: usize,
     pub(super) random: StdRng,
     registration: Registration,
+    /// The flow that the device is or was to be registered on, and our address on it.
+    pub(super) home: Option<(Flow, SocketAddr)>,
     streams: HashMap<StreamId, Stream>,
     pub(super) transactions: ServerTransactions,
-    byes: HashMap<LegId, ClientTransaction>,
-    pub(super) legs: HashMap<LegId, Leg>,
+    pub(super) byes: BTreeMap<LegId, ClientTransaction>,
+    pub(super) legs: BTreeMap<LegId, Leg>,
     pub(super) next_leg: u64,
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
-}
-
-/// Something that the shell must know or act on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The device is reachable on its flow for this long; it is refreshed in time without further ado.
-    Registered {
-        /// As granted by the registrar.
-        expires: Duration,
-    },
-    /// The registrar has forgotten the device, as [`UserAgent::unregister`] asked.
-    Unregistered,
-    /// The device is not registered. Nothing is tried until [`UserAgent::register`] is called again.
-    RegistrationFailed(RegistrationFailure),
-    /// Someone calls. Answer or reject.
-    Invited(Invite),
-    /// The leg's 200 is acknowledged. Carries the SDP of the ACK when the INVITE had none.
-    Confirmed {
-        /// Which leg.
-        leg: LegId,
-        /// The answer to our offer.
-        answer: Option<Vec<u8>>,
-    },
-    /// A re-INVITE or UPDATE within the leg. Answer or reject; rejecting leaves the leg as it was.
-    Reoffered {
-        /// Which leg.
-        leg: LegId,
-        /// Absent: our offer is asked for.
-        offer: Option<Vec<u8>>,
-    },
-    /// The leg is over. Its id means nothing any more.
-    Ended {
-        /// Which leg.
-        leg: LegId,
-        /// Why.
-        reason: EndReason,
-    },
-    /// A request was refused before it could become anything.
-    Refused {
-        /// Why.
-        reason: Refusal,
-        /// Who sent it.
-        flow: Flow,
-    },
-    /// The bytes on a stream are not SIP: close it.
-    StreamCorrupt {
-        /// Which stream.
-        stream: StreamId,
-        /// What is wrong.
-        error: FramingError,
-    },
-}
-
-/// An INVITE that opens a leg.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invite {
-    /// The leg that it opens.
-    pub leg: LegId,
-    /// Where it came from.
-    pub flow: Flow,
-    /// Whether that is the flow that the device is registered on.
-    pub on_registered_flow: bool,
-    /// The value of `p-rc-api-ids`.
-    pub api_ids: Option<String>,
-    /// The value of `p-rc-api-monitoring-ids`.
-    pub monitoring_ids: Option<String>,
-    /// The SDP offer; absent when ours is asked for.
-    pub offer: Option<Vec<u8>>,
-}
-
-/// Why a request was refused without asking the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
-    /// Not SIP at all: dropped.
-    NotSip,
-    /// Malformed: 400.
-    Malformed,
-    /// An extension method: 501.
-    UnknownMethod,
-    /// A method that a supervisor's device does not serve: 405.
-    MethodNotAllowed,
-    /// In a dialog that does not exist: 481.
-    UnknownDialog,
-    /// More legs than the limit: 486.
-    TooManyLegs,
-    /// Requires an extension that is not supported: 420.
-    UnsupportedExtension,
-    /// A re-INVITE out of order, or while another one is pending: 500 or 491.
-    OutOfOrder,
 }
 
 #[derive(Debug)]
@@ -151,10 +67,11 @@ impl UserAgent {
             account: config.account,
             max_legs: config.max_legs,
             random,
+            home: None,
             streams: HashMap::new(),
             transactions: ServerTransactions::default(),
-            byes: HashMap::new(),
-            legs: HashMap::new(),
+            byes: BTreeMap::new(),
+            legs: BTreeMap::new(),
             next_leg: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -185,6 +102,12 @@ impl UserAgent {
     /// Bytes were read from a connection.
     pub fn handle_stream_bytes(&mut self, now: Instant, stream: StreamId, bytes: &[u8]) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
+        let keep_alive = state.framer.is_between_messages().then_some(bytes);
+        self.registration.handle_received(Flow::Stream(stream), keep_alive == Some(PONG));
+        if keep_alive == Some(PING) {
+            let bytes = Bytes::from_static(PONG);
+            self.transmits.push_back(Transmit { flow: Flow::Stream(stream), bytes });
+        }
         state.framer.push(bytes);
         while let Some(state) = self.streams.get_mut(&stream)
             && let Some(message) = state.framer.next_message()
@@ -200,23 +123,24 @@ impl UserAgent {
         }
     }
 
-    /// A connection is gone. Legs that came over it live on: their media do not depend on it.
+    /// A connection is gone. Legs that came over it live on: their media do not depend on it, and they follow the
+    /// registration to another one.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
         let outcome = self.registration.handle_closed(Flow::Stream(stream));
-        self.registration_event(outcome);
+        self.events.extend(outcome.map(registration_event));
     }
 
-    /// Registers the device on a flow and keeps it registered there. `local` is our address on that flow.
+    /// Registers the device on a flow and keeps it registered there. `local` is our address on that flow. Legs that came
+    /// on the flow of an earlier registration are moved to this one once it succeeds.
     pub fn register(&mut self, now: Instant, flow: Flow, local: SocketAddr) {
-        let token = token(&mut self.random);
-        self.registration.start(now, flow, local, &token, &mut self.transmits);
+        self.home = Some((flow, local));
+        self.registration.start(now, flow, local, &mut self.random, &mut self.transmits);
     }
 
     /// Takes the device off the registrar. `false`: it is not registered, so no event follows.
     pub fn unregister(&mut self, now: Instant) -> bool {
-        let token = token(&mut self.random);
-        self.registration.stop(now, &token, &mut self.transmits)
+        self.registration.stop(now, &mut self.random, &mut self.transmits)
     }
 
     /// The flow that the device is registered on now.
@@ -234,47 +158,8 @@ impl UserAgent {
         self.legs.is_empty()
     }
 
-    /// Answers the INVITE, re-INVITE or UPDATE that waits on a leg with 200 and this SDP.
-    pub fn answer(&mut self, now: Instant, leg: LegId, local: SocketAddr, sdp: &str) {
-        let Some(state) = self.legs.get_mut(&leg) else { return };
-        let Some(pending) = state.pending.take() else { return };
-        let contact = super::registration::contact_uri(&self.account, state.flow, local);
-        let mut response = ResponseBuilder::new(&pending.request, 200, "OK", peer(state.flow))
-            .to_tag(&state.local_tag)
-            .header("Contact", &format!("<{contact}>"))
-            .header("Allow", super::message::ALLOW)
-            .header("Supported", "timer")
-            .header("User-Agent", USER_AGENT);
-        if let Some(expires) = refreshed_by_peer(&pending.request) {
-            response = response.header("Require", "timer").header("Session-Expires", &expires);
-        }
-        let is_invite = pending.request.cseq().is_some_and(|(_, method)| method == "INVITE");
-        let acknowledged =
-            if is_invite { Acknowledged::ByDialog(leg) } else { Acknowledged::Never };
-        if is_invite && state.state == LegState::Proceeding {
-            state.state = LegState::Answered { closing: false };
-        }
-        let bytes = response.sdp(sdp).build();
-        let transmit = self.transactions.respond(now, &pending.key, bytes, acknowledged);
-        self.transmits.extend(transmit);
-    }
-
-    /// Refuses what waits on a leg. A refused first INVITE ends the leg, without an event.
-    pub fn reject(&mut self, now: Instant, leg: LegId, code: u16, reason: &str) {
-        let Some(state) = self.legs.get_mut(&leg) else { return };
-        let Some(pending) = state.pending.take() else { return };
-        let is_invite = pending.request.cseq().is_some_and(|(_, method)| method == "INVITE");
-        let tag = state.local_tag.clone();
-        if state.state == LegState::Proceeding {
-            self.legs.remove(&leg);
-        }
-        let acknowledged =
-            if is_invite { Acknowledged::ByTransaction } else { Acknowledged::Never };
-        self.respond(now, &pending.key, &pending.request, code, reason, &tag, acknowledged);
-    }
-
     /// Ends a leg: 480 if it is not answered, else BYE. [`Event::Ended`] follows once the other side knows.
-    pub fn hang_up(&mut self, now: Instant, leg: LegId, local: SocketAddr) {
+    pub fn hang_up(&mut self, now: Instant, leg: LegId) {
         let Some(state) = self.legs.get_mut(&leg) else { return };
         match state.state {
             LegState::Proceeding => {
@@ -282,7 +167,7 @@ impl UserAgent {
                 self.events.push_back(Event::Ended { leg, reason: EndReason::HungUp });
             }
             LegState::Answered { .. } => state.state = LegState::Answered { closing: true },
-            LegState::Confirmed => self.send_bye(now, leg, local),
+            LegState::Confirmed => self.send_bye(now, leg),
             LegState::Closing => {}
         }
     }
@@ -299,37 +184,39 @@ impl UserAgent {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let byes = self.byes.values().map(ClientTransaction::poll_timeout).min();
-        [self.registration.poll_timeout(), self.transactions.poll_timeout(), byes]
+        let byes = self.byes.values().map(ClientTransaction::poll_timeout);
+        let legs = self.legs.values().filter_map(Leg::next_timer).map(|(at, _)| at);
+        [self.registration.poll_timeout(), self.transactions.poll_timeout()]
             .into_iter()
             .flatten()
+            .chain(byes)
+            .chain(legs)
             .min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let token = token(&mut self.random);
-        let outcome = self.registration.handle_timeout(now, &token, &mut self.transmits);
-        self.registration_event(outcome);
-        for leg in self.transactions.handle_timeout(now, &mut self.transmits) {
-            if self.legs.get(&leg).is_some_and(|leg| leg.state != LegState::Closing) {
-                // RFC 3261 section 13.3.1.4: the session is to be terminated with a BYE.
-                let local = self.local_of(leg);
-                self.send_bye(now, leg, local);
-                self.end(leg, EndReason::NotAcknowledged);
-            }
-        }
+        let outcome = self.registration.handle_timeout(now, &mut self.random, &mut self.transmits);
+        self.registration_event(now, outcome);
+        self.transactions.handle_timeout(now, &mut self.transmits);
         let transmits = &mut self.transmits;
-        let mut unanswered = Vec::new();
+        let mut given_up = Vec::new();
         self.byes.retain(|leg, bye| {
-            let alive = bye.handle_timeout(now, transmits);
-            if !alive {
-                unanswered.push(*leg);
-            }
-            alive
+            let is_alive = bye.handle_timeout(now, transmits);
+            given_up.extend((!is_alive).then_some(*leg));
+            is_alive
         });
-        for leg in unanswered {
+        for leg in given_up {
             self.end(leg, EndReason::HungUp);
+        }
+        let is_due = |leg: &Leg| leg.next_timer().is_some_and(|(at, _)| at <= now);
+        let due = self.legs.iter().filter(|(_, leg)| is_due(leg)).map(|(id, _)| *id);
+        for id in due.collect::<Vec<LegId>>() {
+            while let Some((at, timer)) = self.legs.get(&id).and_then(Leg::next_timer)
+                && at <= now
+            {
+                self.expire(now, id, timer);
+            }
         }
     }
 
@@ -343,49 +230,19 @@ impl UserAgent {
     fn handle_response(&mut self, now: Instant, response: &Response) {
         match response.cseq() {
             Some((_, "REGISTER")) => {
-                let token = token(&mut self.random);
-                let outcome =
-                    self.registration.handle_response(now, response, &token, &mut self.transmits);
-                self.registration_event(outcome);
+                let (random, out) = (&mut self.random, &mut self.transmits);
+                let outcome = self.registration.handle_response(now, response, random, out);
+                self.registration_event(now, outcome);
             }
-            Some((_, "BYE")) => {
-                let leg = self
-                    .byes
-                    .iter()
-                    .find(|(_, bye)| response.branch() == Some(bye.branch.as_str()))
-                    .map(|(leg, _)| *leg);
-                if let Some(leg) = leg.filter(|_| response.code >= 200) {
-                    self.byes.remove(&leg);
-                    self.end(leg, EndReason::HungUp);
-                }
-            }
-            // A stray response to nothing we asked.
-            Some(_) | None => {}
+            Some(_) | None => self.handle_leg_response(now, response),
         }
     }
 
-    fn registration_event(&mut self, outcome: Option<Outcome>) {
-        self.events.extend(outcome.map(|outcome| match outcome {
-            Outcome::Registered(expires) => Event::Registered { expires },
-            Outcome::Unregistered => Event::Unregistered,
-            Outcome::Failed(failure) => Event::RegistrationFailed(failure),
-        }));
-    }
-
-    pub(super) fn send_bye(&mut self, now: Instant, leg: LegId, local: SocketAddr) {
-        let branch = format!("z9hG4bK{}", token(&mut self.random));
-        let registered = self.registration.flow();
-        let Some(state) = self.legs.get_mut(&leg) else { return };
-        let flow = match state.flow {
-            Flow::Stream(stream) if !self.streams.contains_key(&stream) => {
-                registered.unwrap_or(state.flow)
-            }
-            flow => flow,
-        };
-        state.state = LegState::Closing;
-        let bytes = state.bye(via(flow, local, &branch));
-        let bye = ClientTransaction::send(now, flow, branch, bytes, LIFETIME, &mut self.transmits);
-        self.byes.insert(leg, bye);
+    fn registration_event(&mut self, now: Instant, outcome: Option<Outcome>) {
+        if matches!(outcome, Some(Outcome::Registered(_))) {
+            self.follow_registration(now);
+        }
+        self.events.extend(outcome.map(registration_event));
     }
 
     /// Ends a leg that the shell knows.
@@ -395,13 +252,12 @@ impl UserAgent {
         }
     }
 
-    /// Our address on a leg's stream; for UDP any address will do, because responses follow `rport`.
-    fn local_of(&self, leg: LegId) -> SocketAddr {
-        let stream = match self.legs.get(&leg).map(|leg| leg.flow) {
-            Some(Flow::Stream(stream)) => self.streams.get(&stream),
-            Some(Flow::Udp(_)) | None => None,
-        };
-        stream.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5060)), |stream| stream.local)
+    /// Whether messages can be sent on a flow.
+    pub(super) fn is_open(&self, flow: Flow) -> bool {
+        match flow {
+            Flow::Stream(stream) => self.streams.contains_key(&stream),
+            Flow::Udp(_) => true,
+        }
     }
 }
 
@@ -418,15 +274,10 @@ pub(super) fn peer(flow: Flow) -> Option<SocketAddr> {
     }
 }
 
-/// The Session-Expires of our answer (RFC 4028 section 9): the caller refreshes, as RingCentral asks.
-fn refreshed_by_peer(request: &super::message::Request) -> Option<String> {
-    let seconds =
-        request.value("Session-Expires")?.split(';').next()?.trim().parse::<u32>().ok()?;
-    let supported =
-        request.values("Supported").any(|options| options.to_ascii_lowercase().contains("timer"));
-    supported.then(|| format!("{seconds};refresher=uac"))
+fn registration_event(outcome: Outcome) -> Event {
+    match outcome {
+        Outcome::Registered(expires) => Event::Registered { expires },
+        Outcome::Unregistered => Event::Unregistered,
+        Outcome::Failed(failure) => Event::RegistrationFailed(failure),
+    }
 }
-
-#[cfg(test)]
-#[path = "user_agent_tests.rs"]
-mod tests;

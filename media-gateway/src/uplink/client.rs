@@ -64,6 +64,8 @@ pub enum Outcome {
         from: SamplePosition,
         /// One past the last.
         to: SamplePosition,
+        /// Wall clock at sample 0, in milliseconds since the Unix epoch.
+        anchor_unix_ms: i64,
     },
 }
 
@@ -269,7 +271,10 @@ impl Report {
 
 fn given_up(feed: &Feed) -> Outcome {
     let (from, to) = feed.give_up();
-    if from < to { Outcome::Unacknowledged { from, to } } else { Outcome::Delivered }
+    match feed.known_anchor() {
+        Some(anchor_unix_ms) if from < to => Outcome::Unacknowledged { from, to, anchor_unix_ms },
+        Some(_) | None => Outcome::Delivered,
+    }
 }
 
 fn message(chunk: Chunk) -> Message {

@@ -106,6 +106,11 @@ impl Feed {
         }
     }
 
+    /// Wall clock at sample 0, in milliseconds since the Unix epoch, once there was audio.
+    pub(super) fn known_anchor(&self) -> Option<i64> {
+        self.state().anchor_unix_ms
+    }
+
     /// Waits for the next push, or returns at once if there was one since the last wait.
     pub(super) async fn changed(&self) {
         self.0.changed.notified().await;

@@ -41,7 +41,7 @@ impl Default for Endpointing {
 impl Endpointing {
     /// For a leg that carries both voices: they take turns within less time than one speaker's pauses last.
     pub fn on_mixed_leg(self) -> Self {
-        Self { pre_roll_ms: 208, draft_silence_ms: 240, end_silence_ms: 288, ..self }
+        Self { pre_roll_ms: 256, draft_silence_ms: 240, end_silence_ms: 288, ..self }
     }
 }
 

@@ -20,7 +20,17 @@ pub trait RecogniserFactory: Send + Sync + 'static {
 /// Decodes one window of speech at a time. Keeps nothing from one window to the next, for they are of different calls.
 pub trait Recogniser: Send {
     /// What is said in a window, with word times on the party's clock. No words if nothing is.
-    fn recognise(&mut self, window: &Window) -> Result<Hypothesis, RecogniserError>;
+    fn recognise(&mut self, window: &Window, search: Search)
+    -> Result<Hypothesis, RecogniserError>;
+}
+
+/// How a decoder looks for the words, where it has the choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Search {
+    /// The likeliest token at each step: the fastest.
+    Greedy,
+    /// Several readings side by side: for audio in which one wrong token leads astray. Takes up to twice as long.
+    Beam,
 }
 
 /// Why there is no hypothesis.

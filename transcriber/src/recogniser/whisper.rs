@@ -9,7 +9,7 @@ use whisper_rs::{
 };
 
 use super::model::DEMO_EN;
-use super::{ModelError, ModelSource, Recogniser, RecogniserError, RecogniserFactory};
+use super::{ModelError, ModelSource, Recogniser, RecogniserError, RecogniserFactory, Search};
 
 /// whisper.cpp 1.8.3 reads beyond the end of very short audio: shorter windows are padded with silence.
 const LEAST_SAMPLES: usize = samples(1_000) as usize;
@@ -23,6 +23,9 @@ const LEAST_CONTEXT: u64 = 256;
 /// whisper.cpp's kernels like round sizes.
 const CONTEXT_STEP: u64 = 64;
 
+/// Readings side by side in a beam search: as many as whisper.cpp takes.
+const BEAM_SIZE: i32 = 8;
+
 /// How a window is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhisperOptions {
@@ -33,15 +36,22 @@ pub struct WhisperOptions {
 /// Whisper through whisper.cpp. Loads a model once; every worker gets a state of its own over it.
 pub struct Whisper {
     context: Arc<WhisperContext>,
-    params: FullParams<'static, 'static>,
+    params: Params,
 }
 
 struct WhisperRecogniser {
     context: Arc<WhisperContext>,
     state: WhisperState,
-    params: FullParams<'static, 'static>,
+    params: Params,
     /// Used again for every window, to pad it.
     audio: Vec<f32>,
+}
+
+/// The parameters of every decode. Made once: whisper-rs leaks the language's C string each time that it is set.
+#[derive(Clone)]
+struct Params {
+    greedy: FullParams<'static, 'static>,
+    beam: FullParams<'static, 'static>,
 }
 
 impl Whisper {
@@ -58,7 +68,7 @@ impl Whisper {
         };
         let context = context
             .map_err(|error| ModelError::Load { name: model.name(), reason: error.to_string() })?;
-        Ok(Self { context: Arc::new(context), params: params(options) })
+        Ok(Self { context: Arc::new(context), params: Params::new(options) })
     }
 }
 
@@ -78,12 +88,16 @@ impl RecogniserFactory for Whisper {
 }
 
 impl Recogniser for WhisperRecogniser {
-    fn recognise(&mut self, window: &Window) -> Result<Hypothesis, RecogniserError> {
+    fn recognise(
+        &mut self,
+        window: &Window,
+        search: Search,
+    ) -> Result<Hypothesis, RecogniserError> {
         self.audio.clear();
         self.audio.extend_from_slice(&window.audio);
         self.audio.resize(window.audio.len().max(LEAST_SAMPLES), 0.0);
 
-        let mut params = self.params.clone();
+        let mut params = self.params.of(search).clone();
         params.set_audio_ctx(audio_context(self.audio.len(), self.context.n_audio_ctx()));
         self.state.full(params, &self.audio).map_err(failed)?;
 
@@ -190,10 +204,29 @@ fn spread(words: &mut [Word], window: &Window) {
     }
 }
 
-/// The parameters of every decode. Made once: whisper-rs leaks the language's C string each time that it is set.
-fn params(options: &WhisperOptions) -> FullParams<'static, 'static> {
-    let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-    params.set_language(Some(Box::leak(options.language.clone().into_boxed_str())));
+impl Params {
+    fn new(options: &WhisperOptions) -> Self {
+        let language = Box::leak(options.language.clone().into_boxed_str());
+        Self {
+            greedy: params(SamplingStrategy::Greedy { best_of: 1 }, language),
+            beam: params(
+                SamplingStrategy::BeamSearch { beam_size: BEAM_SIZE, patience: -1.0 },
+                language,
+            ),
+        }
+    }
+
+    fn of(&self, search: Search) -> &FullParams<'static, 'static> {
+        match search {
+            Search::Greedy => &self.greedy,
+            Search::Beam => &self.beam,
+        }
+    }
+}
+
+fn params(strategy: SamplingStrategy, language: &'static str) -> FullParams<'static, 'static> {
+    let mut params = FullParams::new(strategy);
+    params.set_language(Some(language));
     // More threads spin at barriers and collapse on a busy machine; workers are what scales.
     params.set_n_threads(1);
     params.set_no_context(true);

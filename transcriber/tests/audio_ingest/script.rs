@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pipeline::captions::{Hypothesis, Word};
 use pipeline::speech::{Endpointing, Segmenter, SpeechEvent, Window, millis};
-use transcriber::recogniser::{Recogniser, RecogniserError, RecogniserFactory};
+use transcriber::recogniser::{Recogniser, RecogniserError, RecogniserFactory, Search};
 
 type Answer = dyn Fn(&Window) -> Result<Hypothesis, RecogniserError> + Send + Sync;
 
@@ -28,7 +28,7 @@ impl RecogniserFactory for Script {
 }
 
 impl Recogniser for Script {
-    fn recognise(&mut self, window: &Window) -> Result<Hypothesis, RecogniserError> {
+    fn recognise(&mut self, window: &Window, _: Search) -> Result<Hypothesis, RecogniserError> {
         (self.0)(window)
     }
 }

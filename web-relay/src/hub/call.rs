@@ -7,7 +7,9 @@ use sidetone_proto::{CallId, PartyId};
 
 use super::log::{Entry, Log};
 use super::{PublicationId, Pull, Ticket};
-use crate::event::{CallEnded, CallStarted, CallSummary, Caption, Event, Gap, PartyRole, Status};
+use crate::event::{
+    CallEnded, CallStarted, CallSummary, Caption, Event, Gap, GapId, PartyRole, SegmentId, Status,
+};
 use crate::incoming::{Incoming, MAX_PARTIES};
 use crate::store::{StoredCall, Write};
 
@@ -49,9 +51,9 @@ pub(super) struct Call {
 
 #[derive(Debug, Default)]
 struct Party {
-    finals: HashSet<u32>,
-    gaps: HashSet<u64>,
-    open: BTreeMap<u32, OpenSegment>,
+    finals: HashSet<SegmentId>,
+    gaps: HashSet<GapId>,
+    open: BTreeMap<SegmentId, OpenSegment>,
 }
 
 #[derive(Debug)]
@@ -87,11 +89,11 @@ impl Call {
 
     pub(super) fn resume(id: CallId, now_unix_ms: i64, stored: StoredCall) -> Self {
         let mut parties: BTreeMap<PartyId, Party> = BTreeMap::new();
-        for (party, segment) in stored.finals {
-            parties.entry(party).or_default().finals.insert(segment);
+        for (party, id) in stored.finals {
+            parties.entry(party).or_default().finals.insert(id);
         }
-        for (party, start_ms) in stored.gaps {
-            parties.entry(party).or_default().gaps.insert(start_ms);
+        for (party, id) in stored.gaps {
+            parties.entry(party).or_default().gaps.insert(id);
         }
         Self {
             summary: CallSummary {
@@ -225,10 +227,10 @@ impl Call {
             }
             Incoming::Partial(caption) => self.partial(caption)?,
             Incoming::Final(caption) => self.finished(caption)?,
-            Incoming::Gap { party, start_ms, end_ms, reason } => {
+            Incoming::Gap { party, start_ms, end_ms, reason, anchor_unix_ms } => {
                 let label = PartyRole { party_id: party.id.clone(), role: party.role };
                 let seen = &mut self.party(&party.id, &label)?.gaps;
-                if !insert(seen, start_ms)? {
+                if !insert(seen, GapId { anchor_unix_ms, start_ms })? {
                     return Ok(None);
                 }
                 Some(Event::Gap(Gap {
@@ -239,6 +241,7 @@ impl Call {
                     start_ms,
                     end_ms,
                     reason,
+                    anchor_unix_ms,
                 }))
             }
             Incoming::Status { call, state } => {
@@ -250,15 +253,15 @@ impl Call {
 
     fn partial(&mut self, mut caption: Caption) -> Result<Option<Event>, &'static str> {
         let party = self.party(&caption.party_id, &label(&caption))?;
-        if party.finals.contains(&caption.segment) {
+        if party.finals.contains(&caption.id()) {
             return Ok(None);
         }
-        match party.open.get_mut(&caption.segment) {
+        match party.open.get_mut(&caption.id()) {
             Some(open) if caption.revision <= open.revision => return Ok(None),
             Some(open) => open.revision = caption.revision,
             None => {
                 let open = OpenSegment { revision: caption.revision, partial: None };
-                party.open.insert(caption.segment, open);
+                party.open.insert(caption.id(), open);
                 if party.open.len() > MAX_OPEN_SEGMENTS {
                     party.open.pop_first();
                 }
@@ -270,7 +273,7 @@ impl Call {
 
     fn finished(&mut self, mut caption: Caption) -> Result<Option<Event>, &'static str> {
         let party = self.party(&caption.party_id, &label(&caption))?;
-        if !insert(&mut party.finals, caption.segment)? {
+        if !insert(&mut party.finals, caption.id())? {
             return Ok(None);
         }
         caption.seq = self.take_seq();
@@ -326,13 +329,13 @@ impl Call {
             Event::CallStarted(_) | Event::CallEnded(_) | Event::Gap(_) => self.log.push(entry),
             Event::Final(caption) => {
                 if let Some(party) = self.parties.get_mut(&caption.party_id) {
-                    party.open.remove(&caption.segment);
+                    party.open.remove(&caption.id());
                 }
                 self.log.push(entry);
             }
             Event::Partial(caption) => {
                 let party = self.parties.get_mut(&caption.party_id);
-                if let Some(open) = party.and_then(|party| party.open.get_mut(&caption.segment)) {
+                if let Some(open) = party.and_then(|party| party.open.get_mut(&caption.id())) {
                     open.partial = Some(entry);
                 }
             }

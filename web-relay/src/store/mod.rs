@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sidetone_proto::{CallId, PartyId};
 
 pub use self::sqlite::SqliteStore;
-use crate::event::{CallSummary, Event, PartyRole};
+use crate::event::{CallSummary, Event, GapId, PartyRole, SegmentId};
 
 /// A place that keeps calls, their finals and their gaps.
 ///
@@ -66,9 +66,9 @@ pub struct StoredCall {
     /// Everybody who has been heard.
     pub parties: Vec<PartyRole>,
     /// The segments that have a final.
-    pub finals: Vec<(PartyId, u32)>,
-    /// The starts of the gaps, in milliseconds on the party's clock.
-    pub gaps: Vec<(PartyId, u64)>,
+    pub finals: Vec<(PartyId, SegmentId)>,
+    /// The gaps.
+    pub gaps: Vec<(PartyId, GapId)>,
 }
 
 /// A call for the list of calls.

@@ -168,9 +168,9 @@ impl World {
                 Event::CallStarted(_) => call.has_start = true,
                 Event::CallEnded(ended) => call.ended_unix_ms = Some(ended.ended_unix_ms),
                 Event::Final(caption) => {
-                    call.finals.push((caption.party_id.clone(), caption.segment));
+                    call.finals.push((caption.party_id.clone(), caption.id()));
                 }
-                Event::Gap(gap) => call.gaps.push((gap.party_id.clone(), gap.start_ms)),
+                Event::Gap(gap) => call.gaps.push((gap.party_id.clone(), gap.id())),
                 Event::Partial(_) | Event::Status(_) => panic!("{event:?} is never stored"),
             }
         }
@@ -264,7 +264,8 @@ pub fn status(state: CaptionState) -> Incoming {
 
 pub fn gap(number: u8, start_ms: u64) -> Incoming {
     let end_ms = start_ms + 100;
-    Incoming::Gap { party: party(number), start_ms, end_ms, reason: GapReason::PacketLoss }
+    let (party, anchor_unix_ms) = (party(number), NOW - 3_000);
+    Incoming::Gap { party, start_ms, end_ms, reason: GapReason::PacketLoss, anchor_unix_ms }
 }
 
 pub fn partial(number: u8, segment: u32, revision: u32) -> Incoming {
@@ -273,6 +274,17 @@ pub fn partial(number: u8, segment: u32, revision: u32) -> Incoming {
 
 pub fn finished(number: u8, segment: u32) -> Incoming {
     Incoming::Final(caption(number, segment, 99, "said and done"))
+}
+
+/// The same, heard on another stream of the party.
+pub fn heard_anew(mut incoming: Incoming) -> Incoming {
+    if let Incoming::Partial(Caption { anchor_unix_ms, .. })
+    | Incoming::Final(Caption { anchor_unix_ms, .. })
+    | Incoming::Gap { anchor_unix_ms, .. } = &mut incoming
+    {
+        *anchor_unix_ms += 2_000;
+    }
+    incoming
 }
 
 pub fn caption(number: u8, segment: u32, revision: u32, text: &str) -> Caption {

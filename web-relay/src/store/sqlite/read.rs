@@ -5,7 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use sidetone_proto::{CallId, PartyId};
 
-use crate::event::{CallEnded, CallStarted, CallSummary, Caption, Event, Gap, PartyRole, Word};
+use crate::event::{
+    CallEnded, CallStarted, CallSummary, Caption, Event, Gap, GapId, PartyRole, SegmentId, Word,
+};
 use crate::store::{RecentCall, StoredCall};
 
 /// Events in one page.
@@ -43,12 +45,18 @@ pub(super) fn call(connection: &Connection, id: &CallId) -> rusqlite::Result<Opt
     let Some((key, mut call)) = found else { return Ok(None) };
     call.parties = parties(connection, key)?;
     call.finals = connection
-        .prepare_cached("SELECT party_id, segment FROM finals WHERE call = ?1")?
-        .query_map([key], |row| Ok((party_id(row, 0)?, row.get(1)?)))?
+        .prepare_cached("SELECT party_id, anchor_unix_ms, segment FROM finals WHERE call = ?1")?
+        .query_map([key], |row| {
+            let id = SegmentId { anchor_unix_ms: row.get(1)?, segment: row.get(2)? };
+            Ok((party_id(row, 0)?, id))
+        })?
         .collect::<Result<_, _>>()?;
     call.gaps = connection
-        .prepare_cached("SELECT party_id, start_ms FROM gaps WHERE call = ?1")?
-        .query_map([key], |row| Ok((party_id(row, 0)?, unsigned(row, 1)?)))?
+        .prepare_cached("SELECT party_id, anchor_unix_ms, start_ms FROM gaps WHERE call = ?1")?
+        .query_map([key], |row| {
+            let id = GapId { anchor_unix_ms: row.get(1)?, start_ms: unsigned(row, 2)? };
+            Ok((party_id(row, 0)?, id))
+        })?
         .collect::<Result<_, _>>()?;
     Ok(Some(call))
 }
@@ -90,7 +98,7 @@ pub(super) fn events_after(
     events.extend(
         snapshot
             .prepare_cached(
-                "SELECT seq, party_id, role, start_ms, end_ms, reason
+                "SELECT seq, party_id, role, start_ms, end_ms, reason, anchor_unix_ms
                  FROM gaps WHERE call = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             )?
             .query_map(params![key, after, PAGE], |row| gap(row, id))?
@@ -185,6 +193,7 @@ fn gap(row: &Row<'_>, id: &CallId) -> rusqlite::Result<Event> {
         start_ms: unsigned(row, 3)?,
         end_ms: unsigned(row, 4)?,
         reason: name(row, 5)?,
+        anchor_unix_ms: row.get(6)?,
     }))
 }
 

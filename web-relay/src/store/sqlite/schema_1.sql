@@ -38,18 +38,19 @@ CREATE TABLE finals (
     -- JSON: [{"text", "start_ms", "end_ms", "confidence"}].
     words          TEXT    NOT NULL,
     UNIQUE (call, seq),
-    UNIQUE (call, party_id, segment)
+    UNIQUE (call, party_id, anchor_unix_ms, segment)
 ) STRICT;
 
 CREATE TABLE gaps (
-    id       INTEGER PRIMARY KEY,
-    call     INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
-    seq      INTEGER NOT NULL,
-    party_id TEXT    NOT NULL,
-    role     TEXT    NOT NULL,
-    start_ms INTEGER NOT NULL,
-    end_ms   INTEGER NOT NULL,
-    reason   TEXT    NOT NULL,
+    id             INTEGER PRIMARY KEY,
+    call           INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+    seq            INTEGER NOT NULL,
+    party_id       TEXT    NOT NULL,
+    role           TEXT    NOT NULL,
+    start_ms       INTEGER NOT NULL,
+    end_ms         INTEGER NOT NULL,
+    reason         TEXT    NOT NULL,
+    anchor_unix_ms INTEGER NOT NULL,
     UNIQUE (call, seq),
-    UNIQUE (call, party_id, start_ms)
+    UNIQUE (call, party_id, anchor_unix_ms, start_ms)
 ) STRICT;

@@ -100,8 +100,8 @@ fn insert_gap(transaction: &Transaction<'_>, call: i64, gap: &Gap) -> rusqlite::
     let reason = serde_json::to_value(gap.reason).unwrap_or_default();
     transaction
         .prepare_cached(
-            "INSERT INTO gaps (call, seq, party_id, role, start_ms, end_ms, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO gaps (call, seq, party_id, role, start_ms, end_ms, reason, anchor_unix_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -112,6 +112,7 @@ fn insert_gap(transaction: &Transaction<'_>, call: i64, gap: &Gap) -> rusqlite::
             gap.start_ms as i64,
             gap.end_ms as i64,
             reason.as_str(),
+            gap.anchor_unix_ms,
         ])?;
     Ok(())
 }

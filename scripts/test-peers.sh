@@ -1,0 +1,15 @@
+#!/bin/sh
+# Tests the gateway against sipp, Kamailio and baresip. `make test-peers` sees to the packages first.
+set -eu
+cd -- "$(dirname -- "$0")/.."
+PATH="$PATH:/usr/sbin:/sbin"
+export PATH
+
+# sipp sends the packets of a capture through a raw socket.
+if [ "$(id -u)" -ne 0 ] && ! getcap "$(command -v sipp)" | grep -q cap_net_raw; then
+    echo 'test-peers: sipp may not send captures; run: sudo setcap cap_net_raw+ep "$(command -v sipp)"' >&2
+    exit 1
+fi
+
+set -x
+exec cargo test --workspace --locked --test peers -- --ignored
