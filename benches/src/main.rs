@@ -50,6 +50,8 @@ fn main() -> anyhow::Result<()> {
         return gateway::run_process(configuration);
     }
     let arguments = Arguments::parse();
+    // Before a benchmark confines itself to some of the cores.
+    println!("{}", machine::describe());
     match arguments.benchmark {
         Benchmark::Demo(demo) => publish(&demo.run()?, arguments.json),
         Benchmark::Gateway(gateway) => publish(&gateway.run()?, arguments.json),
@@ -57,7 +59,6 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn publish(report: &impl Report, json: Option<PathBuf>) -> anyhow::Result<()> {
-    println!("{}", machine::describe());
     for (name, figures) in report.rows() {
         println!("{name:<24}{figures}");
     }
