@@ -4,6 +4,7 @@
 mod cpu;
 mod demo;
 mod gateway;
+mod impairment;
 mod machine;
 
 use std::fs::write;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Benchmark {
     /// The demo call, end to end: latencies, word error rate, the transcriber's processor time
     Demo(demo::Arguments),
+    /// The demo call over a network that loses, delays and reorders packets: word error rate
+    Impairment(impairment::Arguments),
     /// One gateway process on one core under 10 to 1000 party streams: late and dropped packets, processor time, memory
     Gateway(gateway::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
     println!("{}", machine::describe());
     match arguments.benchmark {
         Benchmark::Demo(demo) => publish(&demo.run()?, arguments.json),
+        Benchmark::Impairment(impairment) => publish(&impairment.run()?, arguments.json),
         Benchmark::Gateway(gateway) => publish(&gateway.run()?, arguments.json),
     }
 }
