@@ -4,6 +4,7 @@
 mod cpu;
 mod demo;
 mod gateway;
+mod impairment;
 mod machine;
 
 use std::fs::write;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Benchmark {
     /// The demo call, end to end: latencies, word error rate, the transcriber's processor time
     Demo(demo::Arguments),
+    /// The demo call over a network that loses, delays and reorders packets: word error rate
+    Impairment(impairment::Arguments),
     /// One gateway process on one core under 10 to 1000 party streams: late and dropped packets, processor time, memory
     Gateway(gateway::Arguments),
 }
@@ -50,14 +53,16 @@ fn main() -> anyhow::Result<()> {
         return gateway::run_process(configuration);
     }
     let arguments = Arguments::parse();
+    // Before a benchmark confines itself to some of the cores.
+    println!("{}", machine::describe());
     match arguments.benchmark {
         Benchmark::Demo(demo) => publish(&demo.run()?, arguments.json),
+        Benchmark::Impairment(impairment) => publish(&impairment.run()?, arguments.json),
         Benchmark::Gateway(gateway) => publish(&gateway.run()?, arguments.json),
     }
 }
 
 fn publish(report: &impl Report, json: Option<PathBuf>) -> anyhow::Result<()> {
-    println!("{}", machine::describe());
     for (name, figures) in report.rows() {
         println!("{name:<24}{figures}");
     }

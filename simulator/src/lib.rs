@@ -31,5 +31,6 @@ pub use account::{Account, Agent};
 pub use audio::{Audio, AudioFileError, ResampleError, WavError};
 pub use demo::{Turn, demo_transcript};
 pub use load::{Load, LoadError};
+pub use media::EncodeError;
 pub use plan::{CallPlan, Codec, Shape, UnknownName};
 pub use simulator::{Call, PlaceCallError, Simulator, SimulatorConfig, StartError};

@@ -1,8 +1,8 @@
 //! Many calls at once from one recording, cheap for the machine that plays them: the recording is encoded once, and one
 //! thread with one socket sends it on every stream.
 
-use crate::audio::{Audio, ResampleError};
-use crate::media::{FRAME, FRAMES_PER_SECOND, FrameEncoder, PayloadCodec};
+use crate::audio::Audio;
+use crate::media::{EncodeError, FRAME, PayloadCodec};
 use crate::plan::{CallPlan, Codec, Shape};
 use crate::sdp::AcceptedMedia;
 use crate::simulator::{Call, PlaceCallError, Simulator};
@@ -28,12 +28,9 @@ const HEADER_BYTES: usize = 12;
 /// Why a load cannot be prepared.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The recording cannot be brought to the codec's sample rate.
-    #[error("cannot resample the recording")]
-    Resample(#[from] ResampleError),
-    /// The codec refused the recording.
-    #[error("cannot encode the recording")]
-    Encode(#[from] audiopus::Error),
+    /// The recording cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// There is no port or no thread to send from.
     #[error("cannot start to send; free a port and a thread")]
     Start(#[from] io::Error),
@@ -105,12 +102,8 @@ impl Simulator {
         codec: Codec,
         recording: &Audio,
     ) -> Result<Load<'_>, LoadError> {
-        let payload_codec = match codec {
-            Codec::Opus => PayloadCodec::Opus,
-            Codec::Pcmu => PayloadCodec::Pcmu,
-        };
-        let payloads = encode(payload_codec, recording)?;
-        let pool = StreamPool::start(self.sip_address().ip(), payload_codec, payloads.clone())?;
+        let payloads: Arc<[Bytes]> = recording.encoded(codec, 0.0)?.into();
+        let pool = StreamPool::start(self.sip_address().ip(), codec.into(), payloads.clone())?;
         let silence = Audio::silence(Duration::ZERO);
         let plan = CallPlan {
             agent_extension_id: agent_extension_id.to_owned(),
@@ -288,24 +281,6 @@ fn send(mut wheel: Wheel, socket: &UdpSocket, commands: &Receiver<Command>, shar
             }
         }
     }
-}
-
-fn encode(codec: PayloadCodec, recording: &Audio) -> Result<Arc<[Bytes]>, LoadError> {
-    let recording = recording.resampled(codec.sample_rate())?;
-    let mut encoder = FrameEncoder::new(codec, 0.0)?;
-    let mut frame = vec![0; codec.frame_samples()];
-    let mut payloads = Vec::new();
-    for samples in recording.samples().chunks(frame.len()) {
-        frame.fill(0);
-        frame[..samples.len()].copy_from_slice(samples);
-        payloads.push(encoder.encode(&frame)?);
-    }
-    if payloads.is_empty() {
-        frame.fill(0);
-        payloads.push(encoder.encode(&frame)?);
-    }
-    debug_assert_eq!(codec.frame_samples() as u32 * FRAMES_PER_SECOND, codec.sample_rate());
-    Ok(payloads.into())
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ const AT_LEAST: f64 = 1.0;
 /// Samples of 20 ms at 16 kHz.
 const FRAME: usize = 320;
 
+/// Decodes one packet's payload.
+type Decode = Box<dyn FnMut(&[u8]) -> anyhow::Result<()>>;
+
 /// Processor seconds that decoding one of these packets takes on average: Opus by libopus at 16 kHz mono, as the gateway
 /// does, and G.711 by its formula.
 pub(super) fn cpu_s_per_packet<P: AsRef<[u8]>>(
@@ -24,7 +27,7 @@ pub(super) fn cpu_s_per_packet<P: AsRef<[u8]>>(
     payloads: &[P],
 ) -> anyhow::Result<f64> {
     let mut pcm = [0i16; FRAME];
-    let mut decode: Box<dyn FnMut(&[u8]) -> anyhow::Result<()>> = match codec {
+    let mut decode: Decode = match codec {
         Codec::Opus => {
             let mut decoder = Decoder::new(SampleRate::Hz16000, Channels::Mono)?;
             Box::new(move |payload| {

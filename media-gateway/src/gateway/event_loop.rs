@@ -25,7 +25,7 @@ use super::invites::Waiting;
 use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, watcher};
-use crate::config::Config;
+use crate::config::{Config, Transport};
 use crate::metrics;
 use crate::ringcentral::Client;
 use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
@@ -110,6 +110,7 @@ pub(super) async fn run(
         flows: Flows::new(udp, tcp, config.allowed_sources.clone(), input_sender.clone()),
         legs: Legs::new(
             config.listen.ip(),
+            config.transport == Transport::Tls,
             Transcribers::connect(config.transcribers.clone()),
             publisher,
         ),

@@ -29,6 +29,8 @@ pub(super) struct Unacceptable {
 /// All answered legs.
 pub(super) struct Legs {
     ports: MediaPorts,
+    /// Our own offers are RTP/SAVP, as RingCentral's are where signalling is encrypted.
+    offers_srtp: bool,
     transcribers: Transcribers,
     publisher: Publisher,
     legs: HashMap<LegId, Leg>,
@@ -46,6 +48,8 @@ struct Call {
 struct Leg {
     call: CallId,
     session: SessionVersion,
+    /// The last description that was sent.
+    sdp: String,
     local: IpAddr,
     lines: Lines,
 }
@@ -53,14 +57,20 @@ struct Leg {
 enum Lines {
     /// As many as the other side has; `None` is a refused one.
     Running(Vec<Option<MediaStream>>),
-    /// Our offer went out in the 200: the codec comes with the ACK.
-    Offered(MediaPort, Party),
+    /// Our offer went out in the 200, perhaps with a key: the codec comes with the ACK.
+    Offered(MediaPort, Option<CryptoLine>, Party),
 }
 
 impl Legs {
-    pub(super) fn new(listen_ip: IpAddr, transcribers: Transcribers, publisher: Publisher) -> Self {
+    pub(super) fn new(
+        listen_ip: IpAddr,
+        offers_srtp: bool,
+        transcribers: Transcribers,
+        publisher: Publisher,
+    ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
+            offers_srtp,
             transcribers,
             publisher,
             legs: HashMap::new(),
@@ -108,13 +118,15 @@ impl Legs {
             None => {
                 let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
                 let port = self.bind().await?;
-                let sdp = sdp::offer(session, local, port.port(), None);
-                (sdp, Lines::Offered(port, party), Vec::new())
+                let crypto = self.offers_srtp.then(|| CryptoLine::offered(rand::random()));
+                let sdp = sdp::offer(session, local, port.port(), crypto.as_ref());
+                (sdp, Lines::Offered(port, crypto, party), Vec::new())
             }
         };
         info!(%call, %leg, ?by, streams = uplinks.len(), "leg answered");
         self.enter_call(&call, leg, labels);
-        self.legs.insert(leg, Leg { call: call.clone(), session, local, lines });
+        let entered = Leg { call: call.clone(), session, sdp: sdp.clone(), local, lines };
+        self.legs.insert(leg, entered);
         for uplink in uplinks {
             self.hand_over(&call, uplink);
         }
@@ -124,8 +136,8 @@ impl Legs {
     /// The ACK of a leg arrived. If our offer went out, `answer` says what the other side made of it.
     pub(super) fn confirm(&mut self, id: LegId, answer: Option<&[u8]>) -> Result<(), Unacceptable> {
         let Some(mut leg) = self.legs.remove(&id) else { return Ok(()) };
-        let (port, party) = match leg.lines {
-            Lines::Offered(port, party) => (port, party),
+        let (port, crypto, party) = match leg.lines {
+            Lines::Offered(port, crypto, party) => (port, crypto, party),
             Lines::Running(mut lines) => {
                 // The answer to our offer in a re-INVITE says where the other side is now.
                 let theirs = answer.and_then(|body| Description::parse(body).ok());
@@ -148,7 +160,7 @@ impl Legs {
         let description = Description::parse(body)?;
         let theirs = description.media.first().ok_or_else(|| not_acceptable("no media"))?;
         let format = offered_format(theirs)?;
-        let (stream, uplink) = self.open(port, format, theirs, None, party)?;
+        let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.lines = Lines::Running(vec![Some(stream)]);
         }
@@ -166,31 +178,37 @@ impl Legs {
         let Lines::Running(lines) = &mut leg.lines else {
             return Err(not_acceptable("the first offer is not answered yet"));
         };
-        leg.session.version += 1;
-        let Some(body) = offer else {
-            let ours: Vec<_> =
-                lines.iter().map(|line| line.as_ref().map(MediaStream::local)).collect();
-            return Ok(sdp::reoffer(leg.session, leg.local, &ours));
-        };
-        let offer = Description::parse(body)?;
+        let offer = offer.map(Description::parse).transpose()?;
         let mut ours = Vec::new();
-        for (theirs, line) in offer.media.iter().zip(lines) {
-            let Some(stream) = line else {
-                ours.push(None);
-                continue;
-            };
-            let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
-            if is_held {
-                ours.push(None);
-                continue;
+        match &offer {
+            None => ours.extend(lines.iter().map(|line| line.as_ref().map(MediaStream::local))),
+            Some(offer) => {
+                for (theirs, line) in offer.media.iter().zip(lines) {
+                    let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
+                    let Some(stream) = line.as_mut().filter(|_| !is_held) else {
+                        ours.push(None);
+                        continue;
+                    };
+                    if !theirs.formats.contains(&stream.local().format) {
+                        return Err(not_acceptable("the new offer lacks the codec in use"));
+                    }
+                    let local = stream.retarget(theirs);
+                    ours.push(Some(local.map_err(|error| not_acceptable(&error.to_string()))?));
+                }
             }
-            if !theirs.formats.contains(&stream.local().format) {
-                return Err(not_acceptable("the new offer lacks the codec in use"));
-            }
-            let local = stream.retarget(theirs);
-            ours.push(Some(local.map_err(|error| not_acceptable(&error.to_string()))?));
         }
-        Ok(offer.answer(leg.session, leg.local, &ours))
+        let write = |session| match &offer {
+            Some(offer) => offer.answer(session, leg.local, &ours),
+            None => sdp::reoffer(session, leg.local, &ours),
+        };
+        // RFC 3264 section 8: a new version says that something has changed, a mere refresh keeps the old one.
+        let mut sdp = write(leg.session);
+        if sdp != leg.sdp {
+            leg.session.version += 1;
+            sdp = write(leg.session);
+            leg.sdp.clone_from(&sdp);
+        }
+        Ok(sdp)
     }
 
     /// A leg is over: its media end, and with the last leg the call.

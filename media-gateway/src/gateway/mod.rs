@@ -60,12 +60,6 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// TLS can't be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The device's instance id can't be read or made.
-    #[error(transparent)]
-    Instance(#[from] InstanceError),
     /// The port for metrics can't be had.
     #[error(
         "could not listen for operators on {address}; free the port or change [operations] listen"
@@ -80,6 +74,12 @@ pub enum StartError {
     /// Another part of the process keeps the metrics.
     #[error("another metrics recorder is installed in this process; remove [operations] listen")]
     Recorder,
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The device's instance id can't be read or made.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The REST client could not be made.
     #[error(transparent)]
     RingCentral(#[from] ringcentral::Error),

@@ -120,6 +120,11 @@ impl CryptoLine {
         Some(Self { tag, key: MasterKey { suite, material, mki_len } })
     }
 
+    /// Our line in an offer of ours, with a key from 30 unpredictable bytes.
+    pub fn offered(random: [u8; MATERIAL_LEN]) -> Self {
+        Self { tag: 1, key: MasterKey::new(CryptoSuite::HmacSha1_80, random) }
+    }
+
     /// Our line in the answer to this one: the same tag and suite, our own key from 30 unpredictable bytes.
     pub fn answered_with(&self, random: [u8; MATERIAL_LEN]) -> Self {
         Self { tag: self.tag, key: MasterKey::new(self.key.suite, random) }

@@ -334,8 +334,7 @@ fn our_offers_read_back() {
     assert_eq!(read.telephone_events, [(101, 8_000)]);
     assert_eq!(read.crypto, None);
 
-    let key = MasterKey::new(CryptoSuite::HmacSha1_80, [5; 30]);
-    let crypto = CryptoLine { tag: 1, key };
+    let crypto = CryptoLine::offered([5; 30]);
     let secure = offer(SESSION, local(), 40000, Some(&crypto));
     let read = Description::parse(secure.as_bytes()).unwrap().media.remove(0);
     assert_eq!(read.protocol, "RTP/SAVP");

@@ -1,6 +1,7 @@
 //! From samples to payloads: Opus (RFC 7587) and G.711 (RFC 3551).
 
 use super::FRAMES_PER_SECOND;
+use crate::plan::Codec;
 use audiopus::coder::Encoder;
 use audiopus::{Application, Bitrate, Channels, SampleRate};
 use bytes::Bytes;
@@ -22,6 +23,15 @@ pub(crate) enum PayloadCodec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+}
+
+impl From<Codec> for PayloadCodec {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::Opus => Self::Opus,
+            Codec::Pcmu => Self::Pcmu,
+        }
+    }
 }
 
 impl PayloadCodec {

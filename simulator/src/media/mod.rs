@@ -1,10 +1,12 @@
 //! The parties' voices on their way into RTP packets.
 
 mod encoder;
+mod payloads;
 mod recording;
 mod stream;
 
 pub(crate) use encoder::{FrameEncoder, PayloadCodec};
+pub use payloads::EncodeError;
 pub(crate) use recording::{Feed, Recording};
 pub(crate) use stream::{RtpIdentity, RtpStream};
 
