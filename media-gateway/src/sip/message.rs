@@ -285,7 +285,8 @@ impl Request {
         let is_plain = self
             .value("Content-Encoding")
             .is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
-        if !self.body.is_empty() && !(is_plain && self.sdp().is_some()) {
+        let is_readable = is_plain && self.sdp().is_some();
+        if !self.body.is_empty() && !is_readable {
             return Some(Unmet::ContentType);
         }
         let accepts = |range: &str| {
