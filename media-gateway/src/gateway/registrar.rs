@@ -67,7 +67,7 @@ impl EventLoop {
     pub(super) fn connected(&mut self, connected: Result<Connected, ConnectError>) {
         let opened = match connected {
             // Left over from an attempt that a later one has overtaken.
-            Ok(_) if self.registrar.stream.is_some() => return,
+            _ if self.registrar.stream.is_some() => return,
             Ok(Connected::Udp(address)) => {
                 let local = self.flows.local_towards(address.ip());
                 let now = Instant::now().into_std();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::framing::FramingError;
 use super::leg::{EndReason, LegId};
-use super::registration::RegistrationFailure;
+use super::registration_failure::RegistrationFailure;
 use super::{Flow, StreamId};
 
 /// Something that the shell must know or act on.

@@ -15,6 +15,7 @@ mod leg;
 pub mod message;
 mod own_requests;
 pub mod registration;
+mod registration_failure;
 mod serve;
 mod serve_leg;
 pub mod session_timer;
@@ -32,7 +33,8 @@ use bytes::Bytes;
 
 pub use event::{Event, Invite, Refusal};
 pub use leg::{EndReason, LegId};
-pub use registration::{Account, RegistrationFailure};
+pub use registration::Account;
+pub use registration_failure::RegistrationFailure;
 pub use user_agent::{UserAgent, UserAgentConfig};
 
 /// Which way messages come and go: responses and in-dialog requests travel on the flow that brought the request.

@@ -1,6 +1,7 @@
 use rand::SeedableRng;
 
 use super::super::StreamId;
+use super::super::failover::Setback;
 use super::super::framing::parse_datagram;
 use super::super::message::Message;
 use super::*;
