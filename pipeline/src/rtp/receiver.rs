@@ -208,6 +208,7 @@ impl RtpReceiver {
 
     /// A packet that is not of the present source: perhaps of its successor.
     fn consider(&mut self, now: Instant, ssrc: u32, number: u16, packet: Arrived) {
+        self.stats.strays += 1;
         match &mut self.candidate {
             Some(candidate) => candidate.push(ssrc, number, packet),
             None => self.candidate = Some(Candidate::new(ssrc, number, packet)),

@@ -13,6 +13,9 @@ pub struct RtpStats {
     pub late: u64,
     /// Packets that had not come when their place was given up.
     pub lost: u64,
+    /// Packets of another SSRC, or too far from the others of theirs: heard only if they prove to be
+    /// the next source's.
+    pub strays: u64,
     /// Packets of another payload type, or without audio.
     pub not_audio: u64,
     /// Of these, comfort noise (RFC 3389).

@@ -180,8 +180,8 @@ pub enum PullError {
         actual: Checksum,
     },
     /// What the source announces and sends is no model. It was deleted.
-    #[error("the source sent something else than a model, and it was deleted: {0}")]
-    NotAModel(HeaderError),
+    #[error("the source sent something else than a model, and it was deleted")]
+    NotAModel(#[source] HeaderError),
     /// A file of that name is here, and it is another one.
     #[error("{path} is here and is not {name} as published; move it away, then pull again")]
     Occupied {
