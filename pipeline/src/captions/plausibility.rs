@@ -23,12 +23,15 @@ const DOUBTFUL_LOG_PROBABILITY: f32 = -1.0;
 /// So it is when the recogniser is all but sure that nobody speaks, and not sure of its words.
 const SURE_NO_SPEECH_PROBABILITY: f32 = 0.95;
 const UNSURE_LOG_PROBABILITY: f32 = -0.5;
-/// Below this mean log probability it is invented whatever else is said.
-const HOPELESS_LOG_PROBABILITY: f32 = -1.3;
+/// Below this mean log probability it is invented whatever else is said: the recogniser's own measure of a failed decode
+/// (same section).
+const HOPELESS_LOG_PROBABILITY: f32 = -1.0;
 
 /// A window with a smaller share of unmistakable voice may be music: then doubt of either kind is enough. Speech on a
-/// telephone line reaches half in the long run, hold music a third.
-const LITTLE_CLARITY: f32 = 0.5;
+/// telephone line reaches half in the long run, hold music a third, and a melody coded with Opus half.
+const LITTLE_CLARITY: f32 = 0.6;
+/// So it may if the recogniser gives silence more than this: it gives speech next to nothing.
+const SOME_NO_SPEECH_PROBABILITY: f32 = 0.1;
 const UNCLEAR_LOG_PROBABILITY: f32 = -0.8;
 
 /// An n-gram of up to this many words ...
@@ -61,7 +64,9 @@ fn check_text(hypothesis: &Hypothesis, seconds: f32, clarity: f32) -> Result<(),
     {
         return Err(Implausible::NoSpeech);
     }
-    if confidence < HOPELESS_LOG_PROBABILITY || unclear && confidence < UNCLEAR_LOG_PROBABILITY {
+    let may_be_music = unclear || no_speech > SOME_NO_SPEECH_PROBABILITY;
+    if confidence < HOPELESS_LOG_PROBABILITY || may_be_music && confidence < UNCLEAR_LOG_PROBABILITY
+    {
         return Err(Implausible::Unlikely);
     }
     if is_loop(hypothesis) {
@@ -145,6 +150,7 @@ mod tests {
         assert_eq!(check(&doubtful(0.1, -1.4), 2.0), Err(Implausible::Unlikely));
         assert_eq!(check(&doubtful(0.99, -0.8), 2.0), Err(Implausible::NoSpeech));
         assert_eq!(check(&doubtful(0.1, -0.9), 2.0), Ok(()));
+        assert_eq!(check(&doubtful(0.2, -0.9), 2.0), Err(Implausible::Unlikely));
     }
 
     #[test]
