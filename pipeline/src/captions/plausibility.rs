@@ -30,9 +30,10 @@ const HOPELESS_LOG_PROBABILITY: f32 = -1.0;
 /// A window with a smaller share of unmistakable voice may be music: then doubt of either kind is enough. Speech on a
 /// telephone line reaches half in the long run, hold music a third, and a melody coded with Opus half.
 const LITTLE_CLARITY: f32 = 0.6;
+const UNCLEAR_LOG_PROBABILITY: f32 = -0.8;
 /// So it may if the recogniser gives silence more than this: it gives speech next to nothing.
 const SOME_NO_SPEECH_PROBABILITY: f32 = 0.1;
-const UNCLEAR_LOG_PROBABILITY: f32 = -0.8;
+const DUBIOUS_LOG_PROBABILITY: f32 = -0.6;
 
 /// An n-gram of up to this many words ...
 const LONGEST_LOOP_WORDS: usize = 6;
@@ -64,8 +65,9 @@ fn check_text(hypothesis: &Hypothesis, seconds: f32, clarity: f32) -> Result<(),
     {
         return Err(Implausible::NoSpeech);
     }
-    let may_be_music = unclear || no_speech > SOME_NO_SPEECH_PROBABILITY;
-    if confidence < HOPELESS_LOG_PROBABILITY || may_be_music && confidence < UNCLEAR_LOG_PROBABILITY
+    if confidence < HOPELESS_LOG_PROBABILITY
+        || unclear && confidence < UNCLEAR_LOG_PROBABILITY
+        || no_speech > SOME_NO_SPEECH_PROBABILITY && confidence < DUBIOUS_LOG_PROBABILITY
     {
         return Err(Implausible::Unlikely);
     }
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(check(&doubtful(0.1, -1.4), 2.0), Err(Implausible::Unlikely));
         assert_eq!(check(&doubtful(0.99, -0.8), 2.0), Err(Implausible::NoSpeech));
         assert_eq!(check(&doubtful(0.1, -0.9), 2.0), Ok(()));
-        assert_eq!(check(&doubtful(0.2, -0.9), 2.0), Err(Implausible::Unlikely));
+        assert_eq!(check(&doubtful(0.2, -0.7), 2.0), Err(Implausible::Unlikely));
     }
 
     #[test]
