@@ -7,8 +7,9 @@ use media_gateway::Gateway;
 use media_gateway::config::Config;
 
 use super::cloud::{AGENT, Cloud};
-use super::downstream::{Downstream, Heard};
+use super::downstream::{self, Heard};
 use super::process::within;
+use super::support::{self, Downstream};
 
 /// The device's address of record, as the peers write it.
 pub const DEVICE: &str = "18002097562*102";
@@ -31,7 +32,8 @@ impl Lab {
     pub async fn start(transport: &str, proxies: &[String], ca_file: Option<&Path>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cloud = Cloud::start().await;
-        let (downstream, address) = Downstream::start().await;
+        let downstream = Downstream::default();
+        let address = support::serve(downstream.clone()).await;
         let ca_file = ca_file.map(|path| format!("tls_ca_file = {path:?}\n")).unwrap_or_default();
         let config = Config::from_toml(&format!(
             "[ringcentral]\nserver = \"{}\"\nclient_id = \"id\"\nclient_secret = \"secret\"\njwt = \"jwt\"\n\
@@ -59,12 +61,12 @@ impl Lab {
 
     /// Waits until this much audio has reached the transcriber.
     pub async fn hears(&self, seconds: f64) {
-        self.downstream.hears(seconds).await;
+        downstream::hears(&self.downstream, seconds).await;
     }
 
     /// Waits until the call is over. Gives what was heard.
     pub async fn call_over(&self) -> Heard {
-        self.downstream.over().await
+        downstream::over(&self.downstream).await
     }
 
     /// Shuts the gateway down as a SIGTERM does.

@@ -12,3 +12,5 @@ mod kamailio;
 mod lab;
 mod process;
 mod sipp;
+#[path = "../support/mod.rs"]
+mod support;

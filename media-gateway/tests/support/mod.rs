@@ -43,6 +43,8 @@ pub struct Downstream {
     pub parties: Arc<Mutex<BTreeMap<String, Heard>>>,
     /// How many parties have been heard of.
     pub started: Arc<watch::Sender<usize>>,
+    /// How many messages of all parties have been heard.
+    pub messages: Arc<watch::Sender<usize>>,
     /// How many parties have been heard to their end.
     pub heard_out: Arc<watch::Sender<usize>>,
     /// While true, a party's end is not acknowledged.
@@ -62,6 +64,7 @@ impl AudioIngest for Downstream {
         let mut messages = request.into_inner();
         let (acks, stream) = mpsc::channel(4);
         let (parties, started) = (self.parties.clone(), self.started.clone());
+        let messages_heard = self.messages.clone();
         let (heard_out, mut withheld) = (self.heard_out.clone(), self.withholds_acks.subscribe());
         tokio::spawn(async move {
             let mut id = String::new();
@@ -94,6 +97,7 @@ impl AudioIngest for Downstream {
                         }
                     }
                 }
+                messages_heard.send_modify(|count| *count += 1);
                 if let Some(sample_position) = end {
                     heard_out.send_modify(|count| *count += 1);
                     let _ = withheld.wait_for(|withheld| !withheld).await;
