@@ -3,11 +3,13 @@
 mod advice;
 mod client;
 mod error;
+mod event;
 mod model;
 
 pub use advice::{Advice, advise};
 pub use client::{Client, Credentials};
 pub use error::Error;
+pub use event::{Notification, SessionEvent};
 pub use model::{
     ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty,
 };
