@@ -35,6 +35,9 @@ use crate::workers::Workers;
 /// How long parties may take to say their last words when the transcriber goes down.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Bytes that a gateway's connection may have under way. All its parties share it, and their audio is sent in bursts.
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
 /// Why the transcriber can't start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscriberError {
@@ -90,6 +93,7 @@ pub async fn serve(
     let (drain, draining) = oneshot::channel::<()>();
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(AudioIngestServer::new(service))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
             let _ = draining.await;

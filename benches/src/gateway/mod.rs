@@ -103,7 +103,7 @@ impl Arguments {
             seed: SEED,
         };
         let simulator = Simulator::start(config).await?;
-        let sink = Sink::start().await?;
+        let sink = Sink::start()?;
         let agent = Account::demo().agents[0].extension_id.clone();
         let mut load = simulator.load(&agent, codec, &Audio::demo_customer())?;
         let decode_s = decode::cpu_s_per_packet(codec, load.payloads())?;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use sidetone_proto::v1::audio_ingest_server::{AudioIngest, AudioIngestServer};
 use sidetone_proto::v1::caption_ingest_server::{CaptionIngest, CaptionIngestServer};
 use sidetone_proto::v1::party_audio::Message;
 use sidetone_proto::v1::{AudioAck, PartyAudio, PublishAck, PublishRequest};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
@@ -30,6 +32,8 @@ const PACKETS_PER_SECOND: u64 = 50;
 pub(super) struct Sink {
     address: SocketAddr,
     shared: Arc<Shared>,
+    /// Dropping it ends the thread.
+    _stop: oneshot::Sender<()>,
 }
 
 /// What was wrong with what came, in packets of 20 ms.
@@ -52,16 +56,30 @@ struct Service(Arc<Shared>);
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Sink {
-    pub(super) async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// Serves on a thread of its own, so that what the stand-in for the cloud does at the same time delays nothing.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::<Shared>::default();
-        let server = Server::builder()
-            .add_service(AudioIngestServer::new(Service(shared.clone())))
-            .add_service(CaptionIngestServer::new(Service(shared.clone())))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        tokio::spawn(server);
-        Ok(Self { address, shared })
+        let service = Service(shared.clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("sink".into()).spawn(move || {
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener)?;
+                let server = Server::builder()
+                    .initial_connection_window_size(transcriber::CONNECTION_WINDOW)
+                    .add_service(AudioIngestServer::new(service.clone()))
+                    .add_service(CaptionIngestServer::new(service))
+                    .serve_with_incoming(TcpListenerStream::new(listener));
+                tokio::select! {
+                    served = server => served.context("the sink has stopped"),
+                    _ = stopped => Ok(()),
+                }
+            })
+        })?;
+        Ok(Self { address, shared, _stop: stop })
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use sidetone_proto::Party;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -152,6 +153,8 @@ impl EventLoop {
                 () = expired(self.poll_timeout()) => self.handle_timeout(),
                 () = shutdown.cancelled() => break,
             }
+            // Hundreds of calls may begin at once; the audio of those that are up goes between.
+            yield_now().await;
         }
         self.wind_down(inputs).await;
     }

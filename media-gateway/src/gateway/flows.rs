@@ -19,8 +19,9 @@ use crate::config::Network;
 use crate::sip::framing::MAX_MESSAGE_LEN;
 use crate::sip::{Flow, StreamId, Transmit};
 
-/// Messages waiting to be written to one connection. When full, the peer does not read and the connection is closed.
-const WRITE_CAPACITY: usize = 64;
+/// Messages of about 1 KiB waiting to be written to one connection: the connection to the registrar carries all calls, and
+/// hundreds may begin at once. When full, the peer does not read and the connection is closed.
+const WRITE_CAPACITY: usize = 4096;
 
 /// Accepted connections at once. When full, new ones are closed at once.
 const MAX_STREAMS: usize = 256;

@@ -1,6 +1,7 @@
 //! Carries each party's audio to a transcriber, and remembers it until it is acknowledged.
 
 mod client;
+mod coalesce;
 mod feed;
 mod ring;
 mod transcribers;

@@ -3,7 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tonic::codegen::Service;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::ServiceExt;
+
+use super::coalesce::{Coalescing, coalescing};
 
 /// How long a transcriber that failed is passed over, while another one may do better.
 const SHUNNED: Duration = Duration::from_secs(5);
@@ -52,7 +58,7 @@ impl Transcribers {
                     .http2_keep_alive_interval(PATIENCE)
                     .keep_alive_timeout(PATIENCE)
                     .keep_alive_while_idle(true)
-                    .connect_lazy()
+                    .connect_with_connector_lazy(connector())
             })
             .collect();
         assert!(!channels.is_empty(), "a party needs a transcriber");
@@ -132,6 +138,20 @@ impl Placement {
     fn is_shunned(&self, now: Instant, index: usize) -> bool {
         self.0[index].shunned_until.is_some_and(|until| until > now)
     }
+}
+
+/// TCP connections that gather what many parties write.
+fn connector() -> impl Service<
+    Uri,
+    Response = TokioIo<Coalescing>,
+    Error: std::error::Error + Send + Sync + 'static,
+    Future: Send,
+> {
+    let mut tcp = HttpConnector::new();
+    // The endpoint's scheme may be https: TLS is not this connector's business.
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.map_response(|connection| TokioIo::new(coalescing(connection.into_inner())))
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 const COMMAND_CAPACITY: usize = 256;
 /// Messages from all connections that wait for the SIP task; when full, reading pauses.
 const INCOMING_CAPACITY: usize = 256;
-/// Messages that wait to be written to one connection; when full, the connection is closed.
-const OUTGOING_CAPACITY: usize = 64;
+/// Messages that wait to be written to one connection, which may carry hundreds of calls; when
+/// full, the connection is closed.
+const OUTGOING_CAPACITY: usize = 4096;
 /// Connections at one time; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 256;
 /// The wait after a failed accept, such as when the process is out of file descriptors.
