@@ -33,4 +33,5 @@ pub use demo::{Turn, demo_transcript};
 pub use load::{Load, LoadError};
 pub use media::EncodeError;
 pub use plan::{CallPlan, Codec, Shape, UnknownName};
+pub use rest::{Controls, Cut, Delivery, Fault, GrantCounts, RateLimits};
 pub use simulator::{Call, PlaceCallError, Simulator, SimulatorConfig, StartError};

@@ -1,5 +1,6 @@
 //! The state of the cloud's calls: sessions, parties and supervision, without input or output.
 
+mod change;
 mod view;
 
 use crate::account::{Account, Agent};
@@ -12,6 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
+use tokio::sync::broadcast;
+
+use change::CHANGE_CAPACITY;
+pub(crate) use change::SessionChange;
 
 /// Ended sessions that can still be looked up; when full, the oldest becomes unknown.
 const ENDED_SESSIONS_KEPT: usize = 100;
@@ -72,6 +77,7 @@ pub(crate) struct Switchboard {
     sessions: HashMap<String, Session>,
     ended: VecDeque<String>,
     rng: StdRng,
+    changes: broadcast::Sender<SessionChange>,
 }
 
 struct Session {
@@ -80,6 +86,7 @@ struct Session {
     agent: Agent,
     started: SystemTime,
     is_ended: bool,
+    sequence: u64,
     /// The number of the next party.
     next_party: u32,
     supervisors: Vec<SupervisorParty>,
@@ -124,12 +131,46 @@ impl Switchboard {
             sessions: HashMap::new(),
             ended: VecDeque::new(),
             rng: StdRng::seed_from_u64(seed),
+            changes: broadcast::Sender::new(CHANGE_CAPACITY),
         }
     }
 
     /// The account that the calls belong to.
     pub(crate) fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Every change of a session from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SessionChange> {
+        self.changes.subscribe()
+    }
+
+    /// Whether the supervisor may listen to an extension, from now on.
+    pub(crate) fn set_monitored(&mut self, extension_id: &str, is_monitored: bool) {
+        let known = self.account.agents.iter_mut();
+        let on_calls = self.sessions.values_mut().map(|session| &mut session.agent);
+        for agent in known.chain(on_calls).filter(|agent| agent.extension_id == extension_id) {
+            agent.monitored = is_monitored;
+        }
+    }
+
+    fn announce(&mut self, session_id: &str) {
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        for side in [Side::Customer, Side::Agent] {
+            session.sequence += 1;
+            let party = view::party(&self.account, session, side);
+            let change = SessionChange {
+                telephony_session_id: session_id.to_owned(),
+                sequence: session.sequence,
+                extension_id: party["extensionId"].as_str().map(str::to_owned),
+                body: serde_json::json!({
+                    "sequence": session.sequence,
+                    "telephonySessionId": session_id,
+                    "parties": [party],
+                }),
+            };
+            let _ = self.changes.send(change);
+        }
     }
 
     /// Puts a call between a customer and an agent on the line, already answered. The session's
@@ -147,11 +188,13 @@ impl Switchboard {
             agent,
             started: now,
             is_ended: false,
+            sequence: 1,
             next_party: 3,
             supervisors: vec![],
         };
         let id = session.id();
         self.sessions.insert(id.clone(), session);
+        self.announce(&id);
         Some(id)
     }
 
@@ -254,6 +297,7 @@ impl Switchboard {
         if std::mem::replace(&mut session.is_ended, true) {
             return;
         }
+        self.announce(session_id);
         self.ended.push_back(session_id.to_owned());
         if self.ended.len() > ENDED_SESSIONS_KEPT
             && let Some(oldest) = self.ended.pop_front()

@@ -87,7 +87,7 @@ pub(super) fn presence(agent: &Agent, calls: &[&Session], is_detailed: bool) -> 
     presence
 }
 
-fn party(account: &Account, session: &Session, side: Side) -> Value {
+pub(super) fn party(account: &Account, session: &Session, side: Side) -> Value {
     let agent = &session.agent;
     let code = if session.is_ended { "Disconnected" } else { "Answered" };
     let mut party = json!({
