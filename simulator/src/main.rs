@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use simulator::{Account, Audio, CallPlan, Codec, Shape, Simulator, SimulatorConfig};
+use simulator::{
+    Account, Audio, CallPlan, Codec, Fault, RateLimits, Shape, Simulator, SimulatorConfig,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -30,6 +32,13 @@ struct Args {
     /// What the agent says: a 16-bit mono WAV file. The bundled call without it.
     #[arg(long, requires = "customer", value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Refuses the next request that the fault is about; may be given more than once. One of TAS-102, TAS-120, CMN-102,
+    /// MBW-002, MBW-005, 409, 503, 429, 429-service and 401.
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<Fault>,
+    /// Limits requests as RingCentral's documentation says: 50, 40, 10 and 5 a minute, by group.
+    #[arg(long)]
+    documented_limits: bool,
     /// What the random choices derive from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,6 +70,13 @@ async fn main() -> Result<()> {
         seed: args.seed,
     })
     .await?;
+    let controls = simulator.controls();
+    if args.documented_limits {
+        controls.set_rate_limits(RateLimits::documented());
+    }
+    for fault in args.faults {
+        controls.inject(fault, 1);
+    }
     let call = simulator
         .place_call(CallPlan {
             agent_extension_id: agent_extension_id.clone(),

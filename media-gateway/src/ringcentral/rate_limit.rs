@@ -23,8 +23,11 @@ const LAST_SERVICE_PAUSE: Duration = Duration::from_secs(240);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Logins in a window until RingCentral says otherwise: the one limit that locks a user out of everything.
-const AUTH_CAPACITY: usize = 5;
+/// The documented limits of light, medium, heavy and auth, which hold until an answer tells the app's own.
+const DOCUMENTED: [usize; 4] = [50, 40, 10, 5];
+
+/// Until an answer tells, more than the documented limit may be possible: then it is worth asking again soon.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Requests remembered in a group. When full, the oldest is forgotten, as if it had left the window.
 const MAX_REMEMBERED: usize = 1024;
@@ -46,19 +49,22 @@ pub enum Group {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
     group: Option<Group>,
+    limit: Option<usize>,
     remaining: Option<usize>,
     window: Option<Duration>,
     retry_after: Option<Duration>,
 }
 
 /// Which groups may send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RateLimits([State; 4]);
 
 #[derive(Debug)]
 struct State {
-    /// Our requests that one window may hold; unknown until an answer tells.
-    capacity: Option<usize>,
+    /// Our requests that one window may hold.
+    capacity: usize,
+    /// Whether an answer told so.
+    is_told: bool,
     window: Duration,
     /// When the requests of the last window were sent.
     sent: VecDeque<Instant>,
@@ -68,6 +74,11 @@ struct State {
 }
 
 impl RateLimits {
+    /// Nothing sent yet.
+    pub(super) fn new() -> Self {
+        Self(DOCUMENTED.map(State::new))
+    }
+
     /// Takes a request into account that is sent now.
     ///
     /// # Errors
@@ -78,11 +89,11 @@ impl RateLimits {
         if let Some(until) = state.quiet_until.filter(|until| now < *until) {
             return Err(until - now);
         }
-        if let Some(capacity) = state.capacity
-            && let Some(beyond) = state.sent.len().checked_sub(capacity)
+        if let Some(beyond) = state.sent.len().checked_sub(state.capacity)
             && let Some(leaves_next) = state.sent.get(beyond)
         {
-            return Err((*leaves_next + state.window).saturating_duration_since(now));
+            let wait = (*leaves_next + state.window).saturating_duration_since(now);
+            return Err(if state.is_told { wait } else { wait.min(UNTOLD_PAUSE) });
         }
         if state.sent.len() == MAX_REMEMBERED {
             state.sent.pop_front();
@@ -102,7 +113,9 @@ impl RateLimits {
         // What remained was counted when the server took the request: those sent later come on top.
         if let Some(remaining) = report.remaining {
             let counted = state.sent.iter().filter(|at| **at <= sent).count();
-            state.capacity = Some((counted + remaining).max(1));
+            let limit = report.limit.unwrap_or(usize::MAX);
+            state.capacity = counted.saturating_add(remaining).min(limit).max(1);
+            state.is_told = true;
         }
     }
 
@@ -139,6 +152,17 @@ impl RateLimits {
 }
 
 impl State {
+    fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            is_told: false,
+            window: DEFAULT_WINDOW,
+            sent: VecDeque::new(),
+            quiet_until: None,
+            service_limits: 0,
+        }
+    }
+
     fn forget_old(&mut self, now: Instant) {
         while self.sent.front().is_some_and(|sent| now >= *sent + self.window) {
             self.sent.pop_front();
@@ -146,31 +170,11 @@ impl State {
     }
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            capacity: None,
-            window: DEFAULT_WINDOW,
-            sent: VecDeque::new(),
-            quiet_until: None,
-            service_limits: 0,
-        }
-    }
-}
-
-impl RateLimits {
-    /// Nothing sent, nothing known but the limit on logins.
-    pub(super) fn new() -> Self {
-        let mut limits = Self::default();
-        limits.state(Group::Auth).capacity = Some(AUTH_CAPACITY);
-        limits
-    }
-}
-
 impl Report {
     /// Reads `X-Rate-Limit-*` and `Retry-After`. What can't be read counts as absent.
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+        let number = |name: &str| text(name)?.parse().ok();
         let seconds = |name: &str| {
             let seconds = text(name)?.parse().ok()?;
             Some(Duration::from_secs(seconds).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
@@ -189,7 +193,8 @@ impl Report {
         });
         Self {
             group,
-            remaining: text("X-Rate-Limit-Remaining").and_then(|text| text.parse().ok()),
+            limit: number("X-Rate-Limit-Limit"),
+            remaining: number("X-Rate-Limit-Remaining"),
             window: seconds("X-Rate-Limit-Window"),
             retry_after: seconds("Retry-After"),
         }
@@ -268,17 +273,25 @@ mod tests {
     }
 
     #[test]
-    fn logins_are_few_from_the_start() {
+    fn the_documented_limits_hold_until_others_are_told() {
         let now = Instant::now();
         let mut limits = RateLimits::new();
-        let admitted = (0..50).filter(|_| limits.admit(Group::Auth, now).is_ok()).count();
-        assert_eq!(admitted, AUTH_CAPACITY);
+        let admitted = (0..60).filter(|_| limits.admit(Group::Auth, now).is_ok()).count();
+        assert_eq!(admitted, 5);
+        assert_eq!(limits.admit(Group::Auth, now), Err(UNTOLD_PAUSE));
+        let told = Report { limit: Some(8), remaining: Some(1000), ..Report::default() };
+        limits.answered(Group::Auth, now, now, told);
+        let admitted = (0..60).filter(|_| limits.admit(Group::Auth, now).is_ok()).count();
+        assert_eq!(admitted, 3, "no more than the limit, whatever is said to remain");
+        assert_eq!(limits.admit(Group::Auth, now), Err(60 * SECOND));
     }
 
     #[test]
     fn memory_is_bounded() {
         let now = Instant::now();
         let mut limits = RateLimits::new();
+        limits.admit(Group::Light, now).unwrap();
+        limits.answered(Group::Light, now, now, remaining(usize::MAX));
         for _ in 0..5 * MAX_REMEMBERED {
             limits.admit(Group::Light, now).unwrap();
         }

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -161,12 +163,15 @@ async fn refusal(request: &Request, authorization: Authorization<'_>, response: 
     let body = read(response).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     // Whatever a server repeats of what it was given stays out of errors.
-    let mut secrets: Vec<&str> = match authorization {
-        Authorization::App(app) => vec![&app.client_secret, &app.jwt],
-        Authorization::Bearer(token) => vec![token],
+    let mut secrets: Vec<String> = match authorization {
+        Authorization::App(app) => {
+            let basic = BASE64.encode(format!("{}:{}", app.client_id, app.client_secret));
+            vec![basic, app.client_secret.clone(), app.jwt.clone()]
+        }
+        Authorization::Bearer(token) => vec![token.to_owned()],
     };
     if let Body::Form(fields) = &request.body {
-        secrets.extend(fields.iter().map(|(_, value)| value.as_str()));
+        secrets.extend(fields.iter().map(|(_, value)| value.clone()));
     }
     let text = |pointers: &[&str]| {
         let found = pointers.iter().find_map(|pointer| body.pointer(pointer)?.as_str());
@@ -183,11 +188,11 @@ async fn refusal(request: &Request, authorization: Authorization<'_>, response: 
 }
 
 /// A text from the network as an error shows it: of bounded length, on one line, without secrets.
-fn shown(text: &str, secrets: &[&str]) -> String {
+fn shown(text: &str, secrets: &[String]) -> String {
     let text = secrets
         .iter()
         .filter(|secret| !secret.is_empty())
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "<secret>"));
+        .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<secret>"));
     text.chars().filter(|character| !character.is_control()).take(MAX_MESSAGE_LEN).collect()
 }
 

@@ -5,6 +5,7 @@ use super::faults::Fault;
 use super::notifications::{Cut, Delivery};
 use super::rate_limit::RateLimits;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The levers of a running simulator's REST side. Clones share them.
@@ -59,6 +60,11 @@ impl Controls {
     pub fn grants(&self) -> GrantCounts {
         let (logins, refreshes) = self.cloud.tokens().counts();
         GrantCounts { logins, refreshes }
+    }
+
+    /// The requests that have been answered, refusals included.
+    pub fn requests(&self) -> u64 {
+        self.cloud.requests.load(Ordering::Relaxed)
     }
 
     /// Makes the delivery of notifications unreliable.

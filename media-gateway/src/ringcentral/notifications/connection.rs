@@ -41,7 +41,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) enum ConnectError {
     /// There is no token for it.
     #[error("no token for the notification connection: {0}")]
-    Token(#[from] Error),
+    Token(Box<Error>),
     /// The address that came with the token can't be used.
     #[error("RingCentral gave an address that is not of a WebSocket{0}")]
     Address(&'static str),
@@ -91,7 +91,8 @@ impl Connector {
         wsc: Option<String>,
     ) -> Result<Socket, ConnectError> {
         let request = Request::new(Group::Auth, Method::POST, "/restapi/oauth/wstoken");
-        let token: WebSocketToken = client.json(request).await?;
+        let token: WebSocketToken =
+            client.json(request).await.map_err(|error| ConnectError::Token(Box::new(error)))?;
         let url = address(&token, wsc.as_deref(), self.needs_tls)?;
         timeout(CONNECT_TIMEOUT, self.open(&url)).await.unwrap_or(Err(ConnectError::Timeout))
     }
@@ -129,10 +130,12 @@ impl Connector {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Token(Error::RateLimited { retry_after }) => Self::Wait(retry_after),
-            ConnectError::Token(Error::Login { .. } | Error::Refused { status: 403, .. })
-            | ConnectError::Refused { status: 403, .. }
-            | ConnectError::Address(_) => Self::Forbidden,
+            ConnectError::Token(error) => match *error {
+                Error::RateLimited { retry_after } => Self::Wait(retry_after),
+                Error::Login { .. } | Error::Refused { status: 403, .. } => Self::Forbidden,
+                _ => Self::Transient,
+            },
+            ConnectError::Refused { status: 403, .. } | ConnectError::Address(_) => Self::Forbidden,
             _ => Self::Transient,
         }
     }

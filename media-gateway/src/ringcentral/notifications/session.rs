@@ -203,7 +203,7 @@ impl Session {
 
     /// The login that the connection was made with has been replaced.
     pub(super) fn handle_new_login(&mut self, now: Instant) {
-        if let State::Active(_) = self.state {
+        if self.is_connected() {
             debug!("moving the notification connection to the new login");
             self.reconnect(now);
         }
@@ -271,9 +271,12 @@ impl Session {
         self.outputs.push_back(Output::Connect { wsc });
     }
 
-    /// Gives a good connection up for a new one.
+    /// Gives a connection up for a new one, at once.
     fn reconnect(&mut self, now: Instant) {
-        self.recover_until = Some(now + self.recovery_timeout);
+        // Without a subscription there is nothing to recover.
+        if let State::Active(_) = self.state {
+            self.recover_until = Some(now + self.recovery_timeout);
+        }
         self.outputs.push_back(Output::Disconnect);
         self.state = State::Waiting { until: now };
     }

@@ -297,6 +297,12 @@ fn the_servers_own_ends_and_a_new_login_reconnect_at_once() {
     bench.session.handle_new_login(bench.now);
     assert_eq!(bench.outputs(), [Seen::Disconnect]);
     assert_eq!(bench.pass(Duration::ZERO), [Seen::Connect(Some("wsc-1".into()))]);
+    // Not yet subscribed: a recovery would bring back a session that hears nothing.
+    bench.session.handle_connected(bench.now);
+    assert!(matches!(bench.text(&details("wsc-2", "")).as_slice(), [Seen::Send(_)]));
+    bench.session.handle_new_login(bench.now);
+    assert_eq!(bench.outputs(), [Seen::Disconnect]);
+    assert_eq!(bench.pass(Duration::ZERO), [Seen::Connect(None)]);
 }
 
 #[test]
