@@ -35,6 +35,8 @@ pub(crate) struct Cloud {
     pub(crate) sip: SipHandle,
     /// Where devices register: the outbound proxy of the device's settings.
     pub(crate) sip_address: SocketAddr,
+    /// The same over TLS.
+    pub(crate) sip_tls_address: SocketAddr,
     tokens: Arc<Mutex<Tokens>>,
     requests: Arc<AtomicU64>,
 }
@@ -44,7 +46,7 @@ impl Cloud {
         switchboard: Arc<Mutex<Switchboard>>,
         lines: Lines,
         sip: SipHandle,
-        sip_address: SocketAddr,
+        (sip_address, sip_tls_address): (SocketAddr, SocketAddr),
         seed: u64,
     ) -> Self {
         Self {
@@ -52,6 +54,7 @@ impl Cloud {
             lines,
             sip,
             sip_address,
+            sip_tls_address,
             tokens: Arc::new(Mutex::new(Tokens::new(seed))),
             requests: Arc::default(),
         }
@@ -78,7 +81,10 @@ pub(crate) fn router(cloud: Cloud) -> Router {
     let protected = Router::new()
         .route(&path("/extension/{extension}/presence"), get(telephony::presence))
         .route(&path("/device/{device}/sip-info"), get(telephony::sip_info))
-        .route(&path("/telephony/sessions/{session}"), get(telephony::session))
+        .route(
+            &path("/telephony/sessions/{session}"),
+            get(telephony::session).merge(delete(telephony::delete_session)),
+        )
         .route(&path("/telephony/sessions/{session}/supervise"), post(telephony::supervise_session))
         .route(
             &path("/telephony/sessions/{session}/parties/{party}"),
