@@ -1,6 +1,8 @@
 //! A certificate for the TLS port, from an authority that lives as long as the simulator.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::IpAddr;
@@ -30,6 +32,7 @@ impl Certificate {
     /// A certificate for `localhost` and an address, good for as long as the simulator runs.
     pub(crate) fn generate(address: IpAddr) -> Result<Self, CertificateError> {
         let mut authority = CertificateParams::new(Vec::new())?;
+        authority.distinguished_name = name("Simulated cloud authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
@@ -37,7 +40,10 @@ impl Certificate {
         if !address.is_unspecified() && !address.is_loopback() {
             names.push(address.to_string());
         }
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        let mut certificate = CertificateParams::new(names)?;
+        // OpenSSL takes a certificate with its authority's name for self-signed.
+        certificate.distinguished_name = name("Simulated cloud");
+        let certificate = certificate.signed_by(&key, &authority)?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let server = ServerConfig::builder_with_provider(provider)
@@ -46,4 +52,10 @@ impl Certificate {
             .with_single_cert(vec![certificate.der().clone()], key)?;
         Ok(Self { server: Arc::new(server), authority_pem: authority.pem() })
     }
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common);
+    name
 }
