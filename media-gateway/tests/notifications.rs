@@ -9,7 +9,7 @@ use media_gateway::ringcentral::{
     Client, Credentials, EventFilters, NOTIFICATION_CAPACITY, Notification, Notifications,
     SessionEvent,
 };
-use simulator::{Account, Audio, CallPlan, Codec, Cut, Delivery, Fault, Shape, Simulator};
+use simulator::{Account, Audio, CallPlan, Cut, Delivery, Fault, Simulator};
 use support::{AGENT, PATIENCE};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -73,14 +73,7 @@ impl Bench {
     /// A call that goes on.
     async fn call(&self) -> simulator::Call {
         let silence = || Audio::from_samples(vec![0; 16_000], 16_000).unwrap();
-        let plan = CallPlan {
-            agent_extension_id: AGENT.to_owned(),
-            shape: Shape::TwoLegs,
-            codec: Codec::Pcmu,
-            loss_percent: 0.0,
-            customer: silence(),
-            agent: silence(),
-        };
+        let plan = CallPlan::new(AGENT, silence(), silence());
         self.simulator.place_call(plan).await.unwrap()
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use media_gateway::ringcentral::{
     Assignment, BulkAssignment, Client, Credentials, Error, GroupPermission,
 };
-use simulator::{Account, Audio, Call, CallPlan, Codec, Fault, RateLimits, Shape, Simulator};
+use simulator::{Account, Audio, Call, CallPlan, Fault, RateLimits, Simulator};
 use support::AGENT;
 use tokio::task::JoinSet;
 
@@ -30,14 +30,7 @@ async fn start() -> (Simulator, Arc<Client>) {
 
 async fn call(simulator: &Simulator, agent: &str) -> Call {
     let silence = || Audio::from_samples(vec![0; 16_000], 16_000).unwrap();
-    let plan = CallPlan {
-        agent_extension_id: agent.to_owned(),
-        shape: Shape::TwoLegs,
-        codec: Codec::Pcmu,
-        loss_percent: 0.0,
-        customer: silence(),
-        agent: silence(),
-    };
+    let plan = CallPlan::new(agent, silence(), silence());
     simulator.place_call(plan).await.unwrap()
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Cloud {
     pub(crate) sip: SipHandle,
     /// Where devices register: the outbound proxy of the device's settings.
     pub(crate) sip_address: SocketAddr,
+    /// The same over TLS.
+    pub(crate) sip_tls_address: SocketAddr,
     platform: Arc<Platform>,
     notifications: Arc<Notifications>,
     requests: Arc<AtomicU64>,
@@ -71,7 +73,7 @@ impl Cloud {
         switchboard: Arc<Mutex<Switchboard>>,
         lines: Lines,
         sip: SipHandle,
-        sip_address: SocketAddr,
+        (sip_address, sip_tls_address): (SocketAddr, SocketAddr),
         seed: u64,
     ) -> Self {
         let account = lock(&switchboard).account().clone();
@@ -87,6 +89,7 @@ impl Cloud {
             lines,
             sip,
             sip_address,
+            sip_tls_address,
             platform: Arc::new(platform),
             notifications: Arc::new(Notifications::new(&account.account_id, seed)),
             requests: Arc::default(),

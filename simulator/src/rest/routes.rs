@@ -47,7 +47,10 @@ fn light() -> Router<Cloud> {
         ("/extension/{extension}/device", get(directory::devices)),
         ("/device/{device}", get(directory::device)),
         ("/device/{device}/sip-info", get(telephony::sip_info)),
-        ("/telephony/sessions/{session}", get(telephony::session)),
+        (
+            "/telephony/sessions/{session}",
+            get(telephony::session).delete(telephony::delete_session),
+        ),
         ("/telephony/sessions/{session}/supervise", post(telephony::supervise_session)),
         (PARTY, get(telephony::party).delete(telephony::delete_party)),
         (&format!("{PARTY}/supervise"), post(telephony::supervise_party)),
