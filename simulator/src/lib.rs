@@ -43,6 +43,7 @@ pub use load::{Load, LoadError};
 pub use media::EncodeError;
 pub use plan::{CallPlan, Codec, Shape, Start, UnknownName};
 pub use report::{CallReport, Hears, LegReport, Outcome};
+pub use rest::{Controls, Cut, Delivery, Fault, GrantCounts, RateLimits};
 pub use simulator::{Call, PlaceCallError, Simulator, SimulatorConfig, StartError};
 pub use sip::certificate::CertificateError;
 pub use traffic::{ScheduledCall, Traffic, TrafficError};

@@ -6,7 +6,7 @@ use crate::kind::CallKind;
 use crate::load::StreamPool;
 use crate::plan::CallPlan;
 use crate::report::CallReport;
-use crate::rest::{Cloud, Lines, router};
+use crate::rest::{Cloud, Controls, Lines, distribute, router};
 use crate::sip::certificate::{Certificate, CertificateError};
 use crate::sip::endpoint::Endpoint;
 use crate::sip::transport::{SipTransport, Sockets};
@@ -159,6 +159,15 @@ impl Simulator {
         let cancelled = CancellationToken::new();
         let mut services = JoinSet::new();
         services.spawn(transport.run(cancelled.clone()));
+        let changes = cloud.switchboard().subscribe();
+        let distribute = distribute(cloud.clone(), changes);
+        let ends = cancelled.clone().cancelled_owned();
+        services.spawn(async move {
+            tokio::select! {
+                () = distribute => {}
+                () = ends => {}
+            }
+        });
         let serve = axum::serve(rest, router(cloud.clone()))
             .with_graceful_shutdown(cancelled.clone().cancelled_owned());
         services.spawn(async move {
@@ -185,6 +194,11 @@ impl Simulator {
     /// The base URL of REST, without a path.
     pub fn rest_url(&self) -> String {
         format!("http://{}", self.rest_address)
+    }
+
+    /// What can be changed while the cloud runs.
+    pub fn controls(&self) -> Controls {
+        Controls::new(self.cloud.clone())
     }
 
     /// Where devices register, over UDP and TCP.

@@ -155,7 +155,6 @@ impl Switchboard {
     }
 
     /// Whether the supervisor may listen to an extension, from now on.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the monitoring groups"))]
     pub(crate) fn set_monitored(&mut self, extension_id: &str, is_monitored: bool) {
         let known = self.account.agents.iter_mut();
         let on_calls = self.sessions.values_mut().flat_map(|session| {

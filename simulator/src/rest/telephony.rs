@@ -24,13 +24,20 @@ pub(super) struct PresenceQuery {
     detailed_telephony_state: bool,
 }
 
+impl PresenceQuery {
+    /// Whether calls are to be listed.
+    pub(super) fn is_detailed(&self) -> bool {
+        self.detailed_telephony_state
+    }
+}
+
 pub(super) async fn presence(
     State(cloud): State<Cloud>,
     Path(extension): Path<String>,
     query: Result<Query<PresenceQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|_| ApiError::InvalidParameter("detailedTelephonyState"))?;
-    cloud.switchboard().presence(&extension, query.detailed_telephony_state).map(Json)
+    cloud.switchboard().presence(&extension, query.is_detailed()).map(Json)
 }
 
 pub(super) async fn session(
