@@ -8,7 +8,7 @@ ARGS =
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
-	@echo 'make test-peers  test the gateway against sipp, Kamailio and baresip'
+	@echo 'make test-peers  test the gateway against sipp, Kamailio and baresip, the simulator against ringcentral-softphone'
 	@echo 'make fuzz   run every fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'

@@ -64,6 +64,8 @@ look() {
             need sip-tester 'calls the gateway in the tests with peers' has sipp
             need kamailio 'is their registrar and proxy' has_sbin kamailio
             need kamailio-tls-modules 'lets Kamailio speak TLS' has_module kamailio/modules/tls.so
+            need nodejs 'runs the softphone of RingCentral' has node
+            need npm 'installs it' has npm
             need baresip-core 'calls the gateway with Opus and SRTP' has_module baresip/modules/srtp.so
             ;;
         *)

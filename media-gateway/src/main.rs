@@ -31,9 +31,12 @@ fn main() -> ExitCode {
             return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // At its finest level the WebSocket's library writes out the request, which holds a token.
+    let handshakes = "tungstenite=debug".parse().expect("a directive");
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(filter.add_directive(handshakes))
         .init();
     let path = arguments.config;
     let config = std::fs::read_to_string(&path)

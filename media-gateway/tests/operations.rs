@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use simulator::{Audio, CallPlan, Codec, Shape, Simulator};
+use simulator::{Audio, CallPlan, Codec, Simulator};
 use support::{AGENT, Downstream, PATIENCE, serve, tone};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UdpSocket;
@@ -68,14 +68,7 @@ impl World {
     }
 
     async fn call(&self, voice: Audio) -> simulator::Call {
-        let plan = CallPlan {
-            agent_extension_id: AGENT.to_owned(),
-            shape: Shape::TwoLegs,
-            codec: Codec::Pcmu,
-            loss_percent: 0.0,
-            customer: voice.clone(),
-            agent: voice,
-        };
+        let plan = CallPlan { codec: Codec::Pcmu, ..CallPlan::new(AGENT, voice.clone(), voice) };
         let call = self.simulator.place_call(plan).await.unwrap();
         let mut started = self.downstream.started.subscribe();
         let both = started.wait_for(|count| *count == 2);

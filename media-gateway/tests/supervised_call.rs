@@ -15,20 +15,6 @@ use support::{AGENT, Downstream, Heard, PATIENCE, serve, tone};
 const CUSTOMER_HZ: f64 = 440.0;
 const AGENT_HZ: f64 = 1100.0;
 
-/// The share of a recording's energy at a frequency (Goertzel), roughly 0 to 1.
-fn share(heard: &Heard, frequency: f64) -> f64 {
-    let rate = f64::from(heard.start.sample_rate);
-    let (mut cosine, mut sine, mut energy) = (0.0, 0.0, 0.0);
-    for (at, sample) in heard.pcm.iter().enumerate() {
-        let angle = at as f64 * frequency * std::f64::consts::TAU / rate;
-        let sample = f64::from(*sample);
-        cosine += sample * angle.cos();
-        sine += sample * angle.sin();
-        energy += sample * sample;
-    }
-    2.0 * (cosine * cosine + sine * sine) / (energy * heard.pcm.len() as f64).max(1.0)
-}
-
 struct Setup {
     simulator: Simulator,
     gateway: Gateway,
@@ -53,12 +39,9 @@ impl Setup {
     /// Plays one call to its end. Gives what each role sent, and the events.
     async fn play(&self, shape: Shape, codec: Codec) -> (BTreeMap<i32, Heard>, Vec<Event>) {
         let plan = CallPlan {
-            agent_extension_id: AGENT.to_owned(),
             shape,
             codec,
-            loss_percent: 0.0,
-            customer: tone(CUSTOMER_HZ, 2),
-            agent: tone(AGENT_HZ, 2),
+            ..CallPlan::new(AGENT, tone(CUSTOMER_HZ, 2), tone(AGENT_HZ, 2))
         };
         let call = self.simulator.place_call(plan).await.unwrap();
         tokio::time::timeout(PATIENCE, call.finished()).await.expect("the call finishes");
@@ -83,8 +66,7 @@ fn assert_voice(heard: &Heard, frequency: f64, rate: u32) {
     let seconds = heard.pcm.len() as f64 / f64::from(rate);
     assert!((1.8..3.5).contains(&seconds), "{seconds} s were heard");
     assert_eq!(heard.end, Some(heard.pcm.len() as u64));
-    let (right, wrong) =
-        (share(heard, frequency), share(heard, CUSTOMER_HZ + AGENT_HZ - frequency));
+    let (right, wrong) = (heard.share(frequency), heard.share(CUSTOMER_HZ + AGENT_HZ - frequency));
     assert!(right > 0.5 && wrong < 0.05, "{frequency} Hz: {right}, the other voice: {wrong}");
 }
 
@@ -122,7 +104,7 @@ async fn two_media_lines_and_mixed_legs_over_udp() {
 
     let (heard, events) = setup.play(Shape::Mixed, Codec::Pcmu).await;
     let mixed = &heard[&Role::Mixed.into()];
-    assert!(share(mixed, AGENT_HZ) > 0.2 && share(mixed, CUSTOMER_HZ) > 0.2);
+    assert!(mixed.share(AGENT_HZ) > 0.2 && mixed.share(CUSTOMER_HZ) > 0.2);
     assert_eq!(heard.len(), 1);
     assert_life(&events, 1);
     setup.stop().await;
@@ -132,12 +114,12 @@ async fn two_media_lines_and_mixed_legs_over_udp() {
 async fn shutting_down_ends_the_legs_of_a_running_call() {
     let setup = Setup::start("tcp", "party").await;
     let plan = CallPlan {
-        agent_extension_id: AGENT.to_owned(),
-        shape: Shape::TwoLegs,
         codec: Codec::Pcmu,
-        loss_percent: 0.0,
-        customer: Audio::silence(Duration::from_secs(600)),
-        agent: Audio::silence(Duration::from_secs(600)),
+        ..CallPlan::new(
+            AGENT,
+            Audio::silence(Duration::from_secs(600)),
+            Audio::silence(Duration::from_secs(600)),
+        )
     };
     setup.simulator.place_call(plan).await.unwrap();
     let mut started = setup.downstream.started.subscribe();

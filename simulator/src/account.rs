@@ -45,6 +45,29 @@ pub struct Agent {
     pub monitored: bool,
 }
 
+/// Somebody on the public telephone network.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Customer {
+    /// The phone number, in E.164 form.
+    pub phone_number: String,
+    /// The name that the agent sees.
+    pub name: String,
+}
+
+impl Default for Customer {
+    /// The customer of the demo. All numbers here are fictional, by the rules for numbers in films.
+    fn default() -> Self {
+        Self { phone_number: "+14085550100".into(), name: "Helen Carter".into() }
+    }
+}
+
+impl Customer {
+    /// Who joins a conference.
+    pub(crate) fn guest() -> Self {
+        Self { phone_number: "+14085550199".into(), name: "Oliver Grant".into() }
+    }
+}
+
 impl Account {
     /// The account of the bundled demo: fixed sample values, good for loopback only.
     ///
@@ -81,6 +104,28 @@ impl Account {
         }
     }
 
+    /// The demo's account with this many agents, all of them monitored, with ids and names of their own.
+    pub fn with_agents(count: usize) -> Self {
+        const FIRST: [&str; 8] =
+            ["Daniel", "Maria", "Aisha", "Peter", "Lin", "Carlos", "Emma", "Joseph"];
+        const LAST: [&str; 7] = ["Reed", "Stone", "Okafor", "Lang", "Chen", "Vega", "Hughes"];
+        let agent = |n: usize| Agent {
+            extension_id: (62_226_587_016 + n as u64).to_string(),
+            extension_number: (108 + n).to_string(),
+            phone_number: format!("+1800555{:04}", (108 + n) % 10_000),
+            name: format!("{} {}", FIRST[n % FIRST.len()], LAST[n % LAST.len()]),
+            monitored: true,
+        };
+        Self { agents: (0..count).map(agent).collect(), ..Self::demo() }
+    }
+
+    /// Another agent than this one.
+    pub(crate) fn colleague_of(&self, extension_id: &str) -> Option<&Agent> {
+        let own = self.agents.iter().position(|agent| agent.extension_id == extension_id)?;
+        let next = &self.agents[(own + 1) % self.agents.len()];
+        (next.extension_id != extension_id).then_some(next)
+    }
+
     pub(crate) fn agent(&self, extension_id: &str) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.extension_id == extension_id)
     }
@@ -95,6 +140,13 @@ impl fmt::Debug for Account {
             .field("supervisor_device_id", &self.supervisor_device_id)
             .field("agents", &self.agents)
             .finish_non_exhaustive()
+    }
+}
+
+/// Nothing: a customer has no id.
+impl fmt::Debug for Customer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Customer").finish_non_exhaustive()
     }
 }
 

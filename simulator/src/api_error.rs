@@ -5,17 +5,17 @@ use thiserror::Error;
 
 /// A refused REST request. The message is RingCentral's; the code is what clients branch on.
 ///
-/// The codes are those that users of the supervise API report. The status of `TAS-102`, `TAS-120`
-/// and `MBW-002`, and the code that comes with 409, are reported by nobody and chosen here.
+/// The codes are those that users of the supervise API report. The status of `TAS-102`, `TAS-120`,
+/// `MBW-002` and `MBW-005`, and the code that comes with 409, are reported by nobody and chosen here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ApiError {
     /// The app's client id or secret is wrong.
     #[error("Invalid client")]
     InvalidClient,
-    /// The JWT is not the account's.
+    /// The JWT is not the account's, or the refresh token is spent or was never issued.
     #[error("Token is not found")]
-    UnknownJwt,
-    /// The grant type is not the JWT bearer grant.
+    UnknownGrant,
+    /// The grant type is neither the JWT bearer grant nor the refresh grant.
     #[error("Unsupported grant type")]
     UnsupportedGrant,
     /// There is no access token, or it cannot be read.
@@ -45,13 +45,22 @@ pub(crate) enum ApiError {
     /// This party, or the session, is supervised already, if only by a leg that never came up.
     #[error("The party is supervised already")]
     AlreadySupervised,
+    /// The agent is between two calls.
+    #[error("Your call cannot be connected")]
+    NotConnected,
+    /// Too many requests.
+    #[error("Request rate exceeded")]
+    RateLimited,
+    /// The service is down for a while.
+    #[error("Service is temporary unavailable")]
+    Unavailable,
 }
 
 impl ApiError {
     /// The HTTP status.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::UnknownJwt
+            Self::UnknownGrant
             | Self::UnsupportedGrant
             | Self::InvalidParameter(_)
             | Self::WrongState
@@ -60,9 +69,11 @@ impl ApiError {
             | Self::UnreadableToken
             | Self::UnknownToken
             | Self::ExpiredToken => 401,
-            Self::NotPermitted => 403,
+            Self::NotPermitted | Self::NotConnected => 403,
             Self::NotFound(_) => 404,
             Self::AlreadySupervised => 409,
+            Self::RateLimited => 429,
+            Self::Unavailable => 503,
         }
     }
 
@@ -70,7 +81,7 @@ impl ApiError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::InvalidClient => "OAU-146",
-            Self::UnknownJwt | Self::UnknownToken => "OAU-213",
+            Self::UnknownGrant | Self::UnknownToken => "OAU-213",
             Self::UnsupportedGrant => "OAU-151",
             Self::UnreadableToken => "OAU-149",
             Self::ExpiredToken => "OAU-128",
@@ -80,6 +91,9 @@ impl ApiError {
             Self::WrongState => "TAS-102",
             Self::DeviceNotRegistered => "TAS-120",
             Self::AlreadySupervised => "TAS-409",
+            Self::NotConnected => "MBW-005",
+            Self::RateLimited => "CMN-301",
+            Self::Unavailable => "CMN-201",
         }
     }
 
@@ -94,7 +108,7 @@ impl ApiError {
         // The token endpoint adds the fields of OAuth (RFC 6749 section 5.2).
         let oauth = match self {
             Self::InvalidClient => Some("invalid_client"),
-            Self::UnknownJwt => Some("invalid_grant"),
+            Self::UnknownGrant => Some("invalid_grant"),
             Self::UnsupportedGrant => Some("unsupported_grant_type"),
             _ => None,
         };

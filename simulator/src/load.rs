@@ -3,7 +3,7 @@
 
 use crate::audio::Audio;
 use crate::media::{EncodeError, FRAME, PayloadCodec};
-use crate::plan::{CallPlan, Codec, Shape};
+use crate::plan::{CallPlan, Codec};
 use crate::sdp::AcceptedMedia;
 use crate::simulator::{Call, PlaceCallError, Simulator};
 use bytes::Bytes;
@@ -105,14 +105,8 @@ impl Simulator {
         let payloads: Arc<[Bytes]> = recording.encoded(codec, 0.0)?.into();
         let pool = StreamPool::start(self.sip_address().ip(), codec.into(), payloads.clone())?;
         let silence = Audio::silence(Duration::ZERO);
-        let plan = CallPlan {
-            agent_extension_id: agent_extension_id.to_owned(),
-            shape: Shape::TwoLegs,
-            codec,
-            loss_percent: 0.0,
-            customer: silence.clone(),
-            agent: silence,
-        };
+        let plan =
+            CallPlan { codec, ..CallPlan::new(agent_extension_id, silence.clone(), silence) };
         Ok(Load { simulator: self, plan, pool, calls: Vec::new(), payloads })
     }
 }

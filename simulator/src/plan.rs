@@ -1,17 +1,31 @@
 //! What a call is made of: who takes it, how it is supervised, and what is said.
 
+use crate::account::Customer;
 use crate::audio::Audio;
+use crate::kind::CallKind;
+use crate::variant::Variant;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use thiserror::Error;
 
 /// A call to place on the simulated line.
 #[derive(Clone, Debug)]
 pub struct CallPlan {
-    /// The extension id of the agent who takes the call.
+    /// The extension id of the agent whose call it is.
     pub agent_extension_id: String,
+    /// Who calls, or is called, unless it is a colleague.
+    pub person: Customer,
+    /// What happens in the call.
+    pub kind: CallKind,
+    /// How long it rings, the greeting of a queue included.
+    pub ringing: Duration,
+    /// When the parties begin to talk.
+    pub start: Start,
     /// How the parties' voices reach the supervisor.
     pub shape: Shape,
+    /// How the INVITEs come, and what befalls the legs.
+    pub variant: Variant,
     /// The codec that leads the SDP offers.
     pub codec: Codec,
     /// The share of RTP packets that get lost on the way, in percent, 0 to 100.
@@ -20,6 +34,46 @@ pub struct CallPlan {
     pub customer: Audio,
     /// What the agent says, from the same instant.
     pub agent: Audio,
+}
+
+impl CallPlan {
+    /// A call from a customer that the agent answers at once, in Opus over a perfect network.
+    pub fn new(agent_extension_id: &str, customer: Audio, agent: Audio) -> Self {
+        Self {
+            agent_extension_id: agent_extension_id.to_owned(),
+            person: Customer::default(),
+            kind: CallKind::default(),
+            ringing: Duration::ZERO,
+            start: Start::default(),
+            shape: Shape::TwoLegs,
+            variant: Variant::default(),
+            codec: Codec::Opus,
+            loss_percent: 0.0,
+            customer,
+            agent,
+        }
+    }
+
+    /// How long both voices are.
+    pub(crate) fn talk(&self) -> Duration {
+        self.customer.duration().max(self.agent.duration())
+    }
+
+    /// The shape of session supervision, which a variant may fix.
+    pub(crate) fn effective_shape(&self) -> Shape {
+        self.variant.shape().unwrap_or(self.shape)
+    }
+}
+
+/// When the parties of an answered call begin to talk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// Once the supervisor hears both, or 5 s after it hears one: no word is missed. The call waits for ever if nobody
+    /// listens.
+    #[default]
+    WhenHeard,
+    /// At once, as people do.
+    AtOnce,
 }
 
 /// The three ways in which RingCentral has sent supervised audio.

@@ -1,10 +1,14 @@
 //! Session descriptions: the offers of RingCentral's INVITEs, and the answers to them.
 
+mod crypto;
+
 use crate::media::PayloadCodec;
 use crate::plan::Codec;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
+
+pub(crate) use crypto::{Crypto, MasterKey};
 
 /// What an INVITE offers.
 pub(crate) struct Offer<'a> {
@@ -14,10 +18,23 @@ pub(crate) struct Offer<'a> {
     pub(crate) media: &'a [OfferedMedia],
     /// The codec that leads the list.
     pub(crate) codec: Codec,
-    /// Whether the offer says that we send only.
-    pub(crate) is_send_only: bool,
+    /// What the offer says of the direction.
+    pub(crate) direction: Direction,
     /// The session's number in the origin line.
     pub(crate) session_number: u64,
+    /// Counts the descriptions of the session from 1.
+    pub(crate) version: u64,
+}
+
+/// What an offer says of its direction, from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Both ways.
+    SendRecv,
+    /// From us only.
+    SendOnly,
+    /// Not at all: the leg is on hold.
+    Inactive,
 }
 
 /// One `m=audio` line of an offer.
@@ -26,6 +43,8 @@ pub(crate) struct OfferedMedia {
     pub(crate) port: u16,
     /// The `i=` line, which names the party.
     pub(crate) information: Option<String>,
+    /// With a key, the line is RTP/SAVP.
+    pub(crate) crypto: Option<Crypto>,
 }
 
 /// One accepted `m=audio` line of an answer.
@@ -37,6 +56,8 @@ pub(crate) struct AcceptedMedia {
     pub(crate) payload_type: u8,
     /// The codec of that payload type.
     pub(crate) codec: PayloadCodec,
+    /// The key of what the other side sends.
+    pub(crate) crypto: Option<Crypto>,
 }
 
 /// Why an answer cannot be used.
@@ -62,6 +83,9 @@ pub(crate) enum AnswerError {
     /// An accepted line has none of the offered codecs.
     #[error("an accepted media line has none of the offered codecs")]
     Codec,
+    /// An accepted line is RTP/SAVP without a key that we can use, or has another profile than the offer.
+    #[error("an accepted media line has no usable key, or another profile than was offered")]
+    Crypto,
 }
 
 /// The codecs behind the payload types of an offer that is led by `codec`.
@@ -79,37 +103,71 @@ impl Offer<'_> {
     pub(crate) fn to_sdp(&self) -> String {
         let family = if self.address.is_ipv4() { "IP4" } else { "IP6" };
         let mut sdp = format!(
-            "v=0\r\no=- {} 1 IN {family} {address}\r\ns=SmcSip\r\nc=IN {family} {address}\r\n\
+            "v=0\r\no=- {} {} IN {family} {address}\r\ns=SmcSip\r\nc=IN {family} {address}\r\n\
              t=0 0\r\n",
             self.session_number,
+            self.version,
             address = self.address,
         );
         let codecs = offered_codecs(self.codec);
         let types: Vec<String> = codecs.iter().map(|(number, _)| number.to_string()).collect();
         for media in self.media {
-            let _ = write!(sdp, "m=audio {} RTP/AVP {} 101\r\n", media.port, types.join(" "));
+            let profile = if media.crypto.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+            let _ = write!(sdp, "m=audio {} {profile} {} 101\r\n", media.port, types.join(" "));
             if let Some(information) = &media.information {
                 let _ = write!(sdp, "i={information}\r\n");
             }
             for (number, codec) in codecs {
-                sdp.push_str(&match codec {
-                    PayloadCodec::Opus => format!(
-                        "a=rtpmap:{number} OPUS/48000/2\r\n\
-                         a=fmtp:{number} useinbandfec=1;usedtx=0\r\n\
-                         a=rtcp-fb:{number} ccm tmmbr\r\n"
-                    ),
-                    PayloadCodec::Pcmu => format!("a=rtpmap:{number} pcmu/8000\r\n"),
-                    PayloadCodec::Pcma => format!("a=rtpmap:{number} pcma/8000\r\n"),
-                });
+                sdp.push_str(&rtpmap(*number, *codec));
             }
             sdp.push_str("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n");
-            sdp.push_str(if self.is_send_only { "a=sendonly\r\n" } else { "a=sendrecv\r\n" });
+            sdp.push_str(match self.direction {
+                Direction::SendRecv => "a=sendrecv\r\n",
+                Direction::SendOnly => "a=sendonly\r\n",
+                Direction::Inactive => "a=inactive\r\n",
+            });
+            if let Some(crypto) = &media.crypto {
+                let _ = write!(sdp, "a=crypto:{}\r\n", crypto.value());
+            }
         }
         sdp
     }
 }
 
-/// Reads the answer to an offer of `offered` media lines; a refused line (port 0) and a line that
+/// Our answer to an offer of the device's, of which we have accepted the one line; `crypto` is our own, if the line is
+/// RTP/SAVP.
+pub(crate) fn answer(
+    address: IpAddr,
+    port: u16,
+    accepted: &AcceptedMedia,
+    crypto: Option<&Crypto>,
+) -> String {
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    let (profile, line) = match crypto {
+        Some(crypto) => ("RTP/SAVP", format!("a=crypto:{}\r\n", crypto.value())),
+        None => ("RTP/AVP", String::new()),
+    };
+    let number = accepted.payload_type;
+    format!(
+        "v=0\r\no=- 1 1 IN {family} {address}\r\ns=SmcSip\r\nc=IN {family} {address}\r\nt=0 0\r\n\
+         m=audio {port} {profile} {number}\r\n{}a=sendrecv\r\n{line}",
+        rtpmap(number, accepted.codec),
+    )
+}
+
+fn rtpmap(number: u8, codec: PayloadCodec) -> String {
+    match codec {
+        PayloadCodec::Opus => format!(
+            "a=rtpmap:{number} OPUS/48000/2\r\n\
+             a=fmtp:{number} useinbandfec=1;usedtx=0\r\n\
+             a=rtcp-fb:{number} ccm tmmbr\r\n"
+        ),
+        PayloadCodec::Pcmu => format!("a=rtpmap:{number} pcmu/8000\r\n"),
+        PayloadCodec::Pcma => format!("a=rtpmap:{number} pcma/8000\r\n"),
+    }
+}
+
+/// Reads the answer to an offer of `offered` media lines, or with `offered` 1 the offer of a device; a refused line (port 0) and a line that
 /// does not want to receive are `None`.
 ///
 /// # Errors
@@ -136,7 +194,7 @@ fn accepted(
 ) -> Result<Option<AcceptedMedia>, AnswerError> {
     let media_line = section.first().and_then(|line| line.strip_prefix("m="));
     let mut fields = media_line.ok_or(AnswerError::Media)?.split_whitespace();
-    let (_kind, port, _profile) = (fields.next(), fields.next(), fields.next());
+    let (_kind, port, profile) = (fields.next(), fields.next(), fields.next());
     let port: u16 = port.and_then(|port| port.parse().ok()).ok_or(AnswerError::Media)?;
     let direction = direction(section).or_else(|| direction(session));
     if port == 0 || matches!(direction, Some("sendonly" | "inactive")) {
@@ -149,7 +207,13 @@ fn accepted(
         .ok_or(AnswerError::Codec)?;
     let address = connection(section).or_else(|| connection(session));
     let remote = SocketAddr::new(address.ok_or(AnswerError::Connection)?, port);
-    Ok(Some(AcceptedMedia { remote, payload_type: *payload_type, codec: *codec }))
+    let crypto = attributes(section).find_map(|it| Crypto::read(it.strip_prefix("crypto:")?));
+    let is_secure = profile.is_some_and(|profile| profile.eq_ignore_ascii_case("RTP/SAVP"));
+    if is_secure && crypto.is_none() {
+        return Err(AnswerError::Crypto);
+    }
+    let crypto = crypto.filter(|_| is_secure);
+    Ok(Some(AcceptedMedia { remote, payload_type: *payload_type, codec: *codec, crypto }))
 }
 
 /// The session's lines, then the lines of each media section.
@@ -173,10 +237,12 @@ fn connection(section: &[&str]) -> Option<IpAddr> {
 }
 
 fn direction<'a>(section: &[&'a str]) -> Option<&'a str> {
-    section
-        .iter()
-        .filter_map(|line| line.strip_prefix("a="))
+    attributes(section)
         .find(|value| matches!(*value, "sendrecv" | "sendonly" | "recvonly" | "inactive"))
+}
+
+fn attributes<'a, 'b>(section: &'b [&'a str]) -> impl Iterator<Item = &'a str> + use<'a, 'b> {
+    section.iter().filter_map(|line| line.strip_prefix("a="))
 }
 
 #[cfg(test)]
@@ -187,20 +253,24 @@ mod tests {
         "v=0\r\no=- 1 0 IN IP4 10.0.0.4\r\ns=gw\r\nc=IN IP4 10.0.0.4\r\nt=0 0\r\n";
 
     fn accepted_on(address: &str, payload_type: u8, codec: PayloadCodec) -> Option<AcceptedMedia> {
-        Some(AcceptedMedia { remote: address.parse().unwrap(), payload_type, codec })
+        let remote = address.parse().unwrap();
+        Some(AcceptedMedia { remote, payload_type, codec, crypto: None })
     }
 
     #[test]
     fn an_offer_of_two_lines_names_the_parties() {
+        let line = |port, information: &str| OfferedMedia {
+            port,
+            information: Some(information.into()),
+            crypto: None,
+        };
         let offer = Offer {
             address: "10.62.192.70".parse().unwrap(),
-            media: &[
-                OfferedMedia { port: 50400, information: Some("c2lk party-id=a-1".into()) },
-                OfferedMedia { port: 50402, information: Some("c2lk party-id=a-2".into()) },
-            ],
+            media: &[line(50400, "c2lk party-id=a-1"), line(50402, "c2lk party-id=a-2")],
             codec: Codec::Opus,
-            is_send_only: false,
+            direction: Direction::SendRecv,
             session_number: 7,
+            version: 1,
         };
         let sdp = offer.to_sdp();
         assert!(sdp.contains(
@@ -211,6 +281,34 @@ mod tests {
         let pcmu = Offer { codec: Codec::Pcmu, media: &offer.media[..1], ..offer }.to_sdp();
         assert!(pcmu.contains("m=audio 50400 RTP/AVP 0 101\r\n"), "{pcmu}");
         assert!(!pcmu.contains("OPUS"));
+    }
+
+    #[test]
+    fn a_line_with_a_key_is_secure_and_needs_a_key_in_the_answer() {
+        let key = |n| Crypto { tag: 1, key: MasterKey::new([n; 30]) };
+        let media = [OfferedMedia { port: 50400, information: None, crypto: Some(key(1)) }];
+        let offer = Offer {
+            address: "10.62.192.70".parse().unwrap(),
+            media: &media,
+            codec: Codec::Pcmu,
+            direction: Direction::Inactive,
+            session_number: 7,
+            version: 2,
+        };
+        let sdp = offer.to_sdp();
+        assert!(sdp.contains("o=- 7 2 IN IP4") && sdp.contains("a=inactive\r\na=crypto:1 AES"));
+        assert!(sdp.contains("m=audio 50400 RTP/SAVP 0 101\r\n"), "{sdp}");
+
+        let accepted = AcceptedMedia {
+            remote: "10.0.0.4:4000".parse().unwrap(),
+            payload_type: 0,
+            codec: PayloadCodec::Pcmu,
+            crypto: Some(key(2)),
+        };
+        let sdp = answer("10.0.0.4".parse().unwrap(), 4000, &accepted, Some(&key(2)));
+        assert_eq!(read_answer(sdp.as_bytes(), 1, Codec::Opus), Ok(vec![Some(accepted)]));
+        let bare = sdp.split("a=crypto").next().unwrap();
+        assert_eq!(read_answer(bare.as_bytes(), 1, Codec::Opus), Err(AnswerError::Crypto));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use crate::account::Account;
 use crate::conversation::{COMMAND_CAPACITY, CallCommand, Conversation};
+use crate::kind::CallKind;
 use crate::load::StreamPool;
 use crate::plan::CallPlan;
-use crate::rest::{Cloud, Lines, router};
+use crate::report::CallReport;
+use crate::rest::{Cloud, Controls, Lines, distribute, router};
+use crate::sip::certificate::{Certificate, CertificateError};
 use crate::sip::endpoint::Endpoint;
-use crate::sip::transport::SipTransport;
-use crate::switchboard::Switchboard;
+use crate::sip::transport::{SipTransport, Sockets};
+use crate::switchboard::{Cast, Switchboard};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +20,13 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a shutdown waits for the BYEs of the calls on the line to be answered.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// The TLS port lies this far above the one of UDP and TCP, as 5096 above 5090 on RingCentral's proxies.
+const TLS_PORT_DISTANCE: u16 = 6;
 /// Attempts to find a port that is free for both UDP and TCP.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -29,8 +35,9 @@ const PORT_ATTEMPTS: usize = 16;
 pub struct SimulatorConfig {
     /// Where REST listens; port 0 takes a free one.
     pub rest_listen: SocketAddr,
-    /// Where SIP listens, over UDP and TCP on one port number; IPv4, port 0 takes a free one. The
-    /// device's settings name this address as its proxy: give one that the device can reach.
+    /// Where SIP listens, over UDP and TCP on one port number; IPv4, port 0 takes a free one. TLS
+    /// has the port six above it, or a free one, too. The device's settings name this address as
+    /// its proxy: give one that the device can reach.
     pub sip_listen: SocketAddr,
     /// The account to play.
     pub account: Account,
@@ -57,6 +64,9 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is no certificate for TLS.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The SIP address is not an IPv4 address.
     #[error("SIP cannot listen on {address}: give an IPv4 address")]
     SipAddressFamily {
@@ -74,6 +84,12 @@ pub enum PlaceCallError {
         /// The extension id that was asked for.
         extension_id: String,
     },
+    /// The kind of call needs a second extension, and the account has none.
+    #[error("a call of kind {kind} needs a second agent: add one to the account")]
+    NoColleague {
+        /// The kind that was asked for.
+        kind: CallKind,
+    },
     /// The loss is not a percentage.
     #[error("a packet loss of {percent} percent is impossible: use 0 to 100")]
     LossOutOfRange {
@@ -86,6 +102,7 @@ pub enum PlaceCallError {
 /// first.
 pub struct Simulator {
     cloud: Cloud,
+    authority_pem: String,
     rest_address: SocketAddr,
     seed: u64,
     calls_placed: AtomicU64,
@@ -100,7 +117,7 @@ pub struct Simulator {
 pub struct Call {
     telephony_session_id: String,
     commands: mpsc::WeakSender<CallCommand>,
-    finished: watch::Receiver<()>,
+    report: watch::Receiver<Option<CallReport>>,
 }
 
 impl Simulator {
@@ -113,9 +130,17 @@ impl Simulator {
         if !sip_listen.is_ipv4() {
             return Err(StartError::SipAddressFamily { address: sip_listen });
         }
-        let (udp, tcp, sip_address) = bind_sip(sip_listen)
-            .await
-            .map_err(|source| StartError::Sip { address: sip_listen, source })?;
+        let bind_failed = |source| StartError::Sip { address: sip_listen, source };
+        let (udp, tcp, sip_address) = bind_sip(sip_listen).await.map_err(bind_failed)?;
+        let tls_port = match sip_listen.port() {
+            0 => 0,
+            port => port.saturating_add(TLS_PORT_DISTANCE),
+        };
+        let tls_listen = SocketAddr::new(sip_listen.ip(), tls_port);
+        let tls_failed = |source| StartError::Sip { address: tls_listen, source };
+        let tls = TcpListener::bind(tls_listen).await.map_err(tls_failed)?;
+        let tls_address = tls.local_addr().map_err(tls_failed)?;
+        let certificate = Certificate::generate(sip_address.ip())?;
         let bind_rest = async {
             let listener = TcpListener::bind(rest_listen).await?;
             let address = listener.local_addr()?;
@@ -125,12 +150,24 @@ impl Simulator {
             bind_rest.await.map_err(|source| StartError::Rest { address: rest_listen, source })?;
 
         let endpoint = Endpoint::new(account.clone(), seed);
-        let (transport, sip) = SipTransport::new(endpoint, udp, tcp, sip_address);
+        let tls = (tls, TlsAcceptor::from(certificate.server));
+        let sockets = Sockets { udp, tcp, tls, local: sip_address };
+        let (transport, sip) = SipTransport::new(endpoint, sockets);
         let switchboard = Arc::new(Mutex::new(Switchboard::new(account, seed)));
-        let cloud = Cloud::new(switchboard, Lines::default(), sip, sip_address, seed);
+        let cloud =
+            Cloud::new(switchboard, Lines::default(), sip, (sip_address, tls_address), seed);
         let cancelled = CancellationToken::new();
         let mut services = JoinSet::new();
         services.spawn(transport.run(cancelled.clone()));
+        let changes = cloud.switchboard().subscribe();
+        let distribute = distribute(cloud.clone(), changes);
+        let ends = cancelled.clone().cancelled_owned();
+        services.spawn(async move {
+            tokio::select! {
+                () = distribute => {}
+                () = ends => {}
+            }
+        });
         let serve = axum::serve(rest, router(cloud.clone()))
             .with_graceful_shutdown(cancelled.clone().cancelled_owned());
         services.spawn(async move {
@@ -138,9 +175,12 @@ impl Simulator {
                 tracing::error!(%error, "rest has stopped");
             }
         });
-        tracing::info!(rest = %rest_address, sip = %sip_address, "simulator started");
+        tracing::info!(
+            rest = %rest_address, sip = %sip_address, tls = %tls_address, "simulator started"
+        );
         Ok(Self {
             cloud,
+            authority_pem: certificate.authority_pem,
             rest_address,
             seed,
             calls_placed: AtomicU64::new(0),
@@ -156,9 +196,30 @@ impl Simulator {
         format!("http://{}", self.rest_address)
     }
 
+    /// What can be changed while the cloud runs.
+    pub fn controls(&self) -> Controls {
+        Controls::new(self.cloud.clone())
+    }
+
     /// Where devices register, over UDP and TCP.
     pub fn sip_address(&self) -> SocketAddr {
         self.cloud.sip_address
+    }
+
+    /// Where devices register over TLS. The certificate is for `localhost` and this address.
+    pub fn sip_tls_address(&self) -> SocketAddr {
+        self.cloud.sip_tls_address
+    }
+
+    /// The certificate, in PEM, of the authority to trust for TLS. It is another one at every start.
+    pub fn authority_pem(&self) -> &str {
+        &self.authority_pem
+    }
+
+    /// The extension ids of the account's agents, in order.
+    pub(crate) fn agents(&self) -> Vec<String> {
+        let switchboard = self.cloud.switchboard();
+        switchboard.account().agents.iter().map(|agent| agent.extension_id.clone()).collect()
     }
 
     /// Waits until the supervisor's device is registered.
@@ -166,8 +227,7 @@ impl Simulator {
         self.cloud.sip.registered().await;
     }
 
-    /// Puts a call between a customer and an agent on the line. Both have answered already; they
-    /// start to talk once the supervisor hears both, or 5 s after it hears one.
+    /// Puts a call on the line. If it does not ring, both sides have answered already.
     ///
     /// # Errors
     /// [`PlaceCallError`] says what is wrong with the plan.
@@ -184,15 +244,15 @@ impl Simulator {
         plan: CallPlan,
         pool: Option<StreamPool>,
     ) -> Result<Call, PlaceCallError> {
-        let placed = self.cloud.switchboard().place(&plan.agent_extension_id, SystemTime::now());
-        let id = placed.ok_or_else(|| PlaceCallError::UnknownAgent {
-            extension_id: plan.agent_extension_id.clone(),
-        })?;
+        let id = {
+            let mut switchboard = self.cloud.switchboard();
+            let cast = cast(switchboard.account(), &plan)?;
+            switchboard.open(cast, plan.variant, SystemTime::now())
+        };
         let number = self.calls_placed.fetch_add(1, Ordering::Relaxed);
         let (sender, commands) = mpsc::channel(COMMAND_CAPACITY);
-        let (finished_sender, finished) = watch::channel(());
-        let call =
-            Call { telephony_session_id: id.clone(), commands: sender.downgrade(), finished };
+        let (report_sender, report) = watch::channel(None);
+        let call = Call { telephony_session_id: id.clone(), commands: sender.downgrade(), report };
         let lines = self.cloud.lines.clone();
         lock(&lines).insert(id.clone(), sender);
         let conversation = Conversation::new(
@@ -206,9 +266,9 @@ impl Simulator {
         let mut calls = lock(&self.calls);
         while calls.try_join_next().is_some() {}
         calls.spawn(async move {
-            conversation.run(commands).await;
+            let report = conversation.run(commands).await;
             lock(&lines).remove(&id);
-            drop(finished_sender);
+            report_sender.send_replace(Some(report));
         });
         Ok(call)
     }
@@ -238,8 +298,14 @@ impl Call {
 
     /// Waits until the call is over and every BYE has been answered.
     pub async fn finished(&self) {
-        // Nothing is ever sent: the sender goes away with the call.
-        let _ = self.finished.clone().changed().await;
+        self.report().await;
+    }
+
+    /// Waits like [`Call::finished`], and says what became of the call; `None` if the simulator went away before.
+    pub async fn report(&self) -> Option<CallReport> {
+        let mut report = self.report.clone();
+        let finished = report.wait_for(Option::is_some).await;
+        finished.ok().and_then(|report| report.clone())
     }
 
     /// Ends the call before its voices have ended.
@@ -248,6 +314,18 @@ impl Call {
             let _ = commands.send(CallCommand::HangUp).await;
         }
     }
+}
+
+/// The people of a planned call.
+fn cast(account: &Account, plan: &CallPlan) -> Result<Cast, PlaceCallError> {
+    let agent = account.agent(&plan.agent_extension_id).cloned().ok_or_else(|| {
+        PlaceCallError::UnknownAgent { extension_id: plan.agent_extension_id.clone() }
+    })?;
+    let colleague = account.colleague_of(&agent.extension_id).cloned();
+    if plan.kind.needs_colleague() && colleague.is_none() {
+        return Err(PlaceCallError::NoColleague { kind: plan.kind });
+    }
+    Ok(Cast { agent, colleague, customer: plan.person.clone() })
 }
 
 /// Binds UDP and TCP to one port number.

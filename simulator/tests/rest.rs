@@ -4,7 +4,7 @@ mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::{Account, CallPlan, Codec, Shape};
+use simulator::{Account, CallPlan, Codec, Fault, RateLimits, Shape};
 use support::{Device, Manner, Rest, Transport, client, plan, start};
 
 #[tokio::test]
@@ -20,6 +20,8 @@ async fn the_token_request_checks_client_grant_and_jwt() {
         (secret, vec![("assertion", jwt)], 400, "OAU-151"),
         (secret, vec![("grant_type", grant), ("assertion", "wrong")], 400, "OAU-213"),
         (secret, vec![("grant_type", grant)], 400, "OAU-213"),
+        (secret, vec![("grant_type", "refresh_token")], 400, "OAU-213"),
+        (secret, vec![("grant_type", "refresh_token"), ("refresh_token", "x")], 400, "OAU-213"),
     ] {
         let request = client().post(&url).basic_auth(&account.client_id, Some(secret)).form(&form);
         let response = request.send().await.unwrap();
@@ -39,6 +41,19 @@ async fn every_path_needs_a_token() {
     for (method, path) in [
         (Method::GET, "/extension/1/presence".to_owned()),
         (Method::GET, "/device/1/sip-info".to_owned()),
+        (Method::GET, "/device/1".to_owned()),
+        (Method::GET, "/extension".to_owned()),
+        (Method::GET, "/extension/1".to_owned()),
+        (Method::GET, "/extension/1/device".to_owned()),
+        (Method::GET, "/extension/1/active-calls".to_owned()),
+        (Method::GET, "/active-calls".to_owned()),
+        (Method::GET, "/presence".to_owned()),
+        (Method::GET, "/call-monitoring-groups".to_owned()),
+        (Method::POST, "/call-monitoring-groups".to_owned()),
+        (Method::PUT, "/call-monitoring-groups/1".to_owned()),
+        (Method::DELETE, "/call-monitoring-groups/1".to_owned()),
+        (Method::GET, "/call-monitoring-groups/1/members".to_owned()),
+        (Method::POST, "/call-monitoring-groups/1/bulk-assign".to_owned()),
         (Method::GET, session.to_owned()),
         (Method::GET, format!("{session}/parties/p-1")),
         (Method::DELETE, format!("{session}/parties/p-1")),
@@ -129,6 +144,11 @@ async fn unknown_resources_are_named() {
         ("/telephony/sessions/s-1/parties/p-1", "telephonySessionId"),
         ("/extension/1/presence", "extensionId"),
         ("/device/1/sip-info", "deviceId"),
+        ("/device/1", "deviceId"),
+        ("/extension/1", "extensionId"),
+        ("/extension/1/device", "extensionId"),
+        ("/extension/1/active-calls", "extensionId"),
+        ("/call-monitoring-groups/1/members", "groupId"),
     ] {
         let (status, body) = rest.get(path).await;
         assert_eq!((status, &body["errorCode"]), (404, &json!("CMN-102")), "{path}");
@@ -157,4 +177,59 @@ async fn sip_info_and_session_have_the_documented_fields() {
         parties.iter().map(|party| party["extensionId"] == agent.as_str()).collect();
     assert_eq!(own, [false, true]);
     assert!(parties.iter().all(|party| party["status"]["code"] == "Answered"));
+}
+
+#[tokio::test]
+async fn limits_are_told_and_a_request_too_many_is_refused() {
+    let simulator = start(1).await;
+    let rest = Rest::login(&simulator).await;
+    simulator.controls().set_rate_limits(RateLimits { heavy: 2, ..RateLimits::documented() });
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let response = rest.response("/presence").await;
+        assert_eq!(response.status().as_u16(), status);
+        let header = |name: &str| response.headers().get(name).map(|it| it.to_str().unwrap());
+        assert_eq!(header("X-Rate-Limit-Group"), Some("heavy"));
+        assert_eq!(header("X-Rate-Limit-Limit"), Some("2"));
+        assert_eq!(header("X-Rate-Limit-Remaining"), Some(remaining));
+        assert_eq!(header("X-Rate-Limit-Window"), Some("60"));
+        assert_eq!(header("Retry-After"), (status == 429).then_some("60"));
+    }
+    let (status, _) = rest.get("/call-monitoring-groups").await;
+    assert_eq!(status, 200, "the other groups go on");
+    simulator.controls().inject(Fault::ServiceLimited, 1);
+    let response = rest.response("/call-monitoring-groups").await;
+    assert_eq!(response.status().as_u16(), 429);
+    assert!(!response.headers().contains_key("Retry-After"));
+}
+
+#[tokio::test]
+async fn group_changes_are_checked_as_a_whole() {
+    let simulator = start(1).await;
+    let rest = Rest::login(&simulator).await;
+    let (_, groups) = rest.get("/call-monitoring-groups").await;
+    let group = groups["records"][0]["id"].as_str().unwrap().to_owned();
+    let members = format!("/call-monitoring-groups/{group}/members");
+    let before = rest.get(&members).await.1["records"].clone();
+    let [agent, other] = [0, 1].map(|n| Account::demo().agents[n].extension_id.clone());
+    let monitored = json!(["Monitored"]);
+    let good = json!({"id": other, "permissions": monitored});
+    for change in [
+        json!({"addedExtensions": [good, {"id": agent, "permissions": monitored}]}),
+        json!({"addedExtensions": [good, {"id": "1", "permissions": monitored}]}),
+        json!({"addedExtensions": [{"id": other, "permissions": []}]}),
+        json!({"addedExtensions": [{"id": other, "permissions": ["Whispering"]}]}),
+        json!({"updatedExtensions": [good]}),
+        json!({"removedExtensions": [{"id": other}]}),
+        json!("nothing of the kind"),
+    ] {
+        let path = format!("/call-monitoring-groups/{group}/bulk-assign");
+        let (status, body) = rest.request(Method::POST, &path, &change).await;
+        assert_eq!((status, &body["errorCode"]), (400, &json!("CMN-101")), "{change}");
+    }
+    assert_eq!(rest.get(&members).await.1["records"], before);
+    for name in ["", "  ", &"x".repeat(101)] {
+        let body = json!({"name": name});
+        let (status, _) = rest.request(Method::POST, "/call-monitoring-groups", &body).await;
+        assert_eq!(status, 400);
+    }
 }

@@ -19,12 +19,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::config::Config;
 use crate::metrics;
@@ -37,6 +39,9 @@ pub use instance::InstanceError;
 
 /// Attempts to bind UDP and TCP on the same port, when any port will do.
 const BIND_ATTEMPTS: u32 = 20;
+
+/// The last request may take this long.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running gateway.
 #[derive(Debug)]
@@ -132,14 +137,21 @@ impl Gateway {
         info!(address = %sip_address, "listening for sip over udp and tcp");
         let event_loop = event_loop::run(
             Arc::new(config),
-            client,
+            client.clone(),
             (udp, tcp),
             (connector, instance),
             registered,
             refusals.clone(),
             shutdown.clone(),
         );
-        Ok(Self { sip_address, shutdown, refusals, operations, task: tokio::spawn(event_loop) })
+        let task = tokio::spawn(async move {
+            event_loop.await;
+            // Only five logins of a user live at once: one that is over makes room.
+            if let Ok(Err(error)) = timeout(REVOKE_TIMEOUT, client.revoke()).await {
+                debug!(%error, "could not end the login");
+            }
+        });
+        Ok(Self { sip_address, shutdown, refusals, operations, task })
     }
 
     /// Where SIP is listened for, over UDP and TCP.

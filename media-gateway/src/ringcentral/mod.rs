@@ -1,15 +1,26 @@
-//! RingCentral's REST API: the few requests that supervision needs.
+//! RingCentral's platform: the REST requests that supervision and its set-up need, and the notifications.
 
 mod advice;
+mod auth;
 mod client;
+mod discovery;
 mod error;
 mod event;
+mod groups;
 mod model;
+mod notifications;
+mod rate_limit;
+mod transport;
 
 pub use advice::{Advice, advise};
-pub use client::{Client, Credentials};
+pub use auth::Credentials;
+pub use client::Client;
+pub use discovery::{ActiveCallRecord, Device, Extension, ExtensionPresence, ExtensionRef};
 pub use error::Error;
 pub use event::{Notification, SessionEvent};
+pub use groups::{Assignment, BulkAssignment, GroupMember, GroupPermission, MonitoringGroup};
 pub use model::{
     ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty,
 };
+pub use notifications::{EventFilters, NOTIFICATION_CAPACITY, Notifications};
+pub use rate_limit::Group;

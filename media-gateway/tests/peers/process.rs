@@ -56,6 +56,13 @@ impl Process {
         assert!(seen, "{name} has ended without logging {text:?} {times} times");
     }
 
+    /// Waits for a line that starts so. Gives what follows.
+    pub async fn line(&mut self, start: &str) -> String {
+        self.logged(start, 1).await;
+        let log = self.log.lock().unwrap();
+        log.iter().find_map(|line| line.strip_prefix(start)).unwrap_or_default().to_owned()
+    }
+
     /// Waits until the program ends by itself.
     pub async fn exited(&mut self) -> ExitStatus {
         within(&format!("{} ends", self.name), self.child.wait()).await.unwrap()

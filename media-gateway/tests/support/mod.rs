@@ -37,6 +37,22 @@ pub struct Heard {
     pub end: Option<u64>,
 }
 
+impl Heard {
+    /// The share of the energy at a frequency (Goertzel), roughly 0 to 1.
+    pub fn share(&self, frequency: f64) -> f64 {
+        let rate = f64::from(self.start.sample_rate);
+        let (mut cosine, mut sine, mut energy) = (0.0, 0.0, 0.0);
+        for (at, sample) in self.pcm.iter().enumerate() {
+            let angle = at as f64 * frequency * std::f64::consts::TAU / rate;
+            let sample = f64::from(*sample);
+            cosine += sample * angle.cos();
+            sine += sample * angle.sin();
+            energy += sample * sample;
+        }
+        2.0 * (cosine * cosine + sine * sine) / (energy * self.pcm.len() as f64).max(1.0)
+    }
+}
+
 /// A transcriber and a relay in one.
 #[derive(Clone, Default)]
 pub struct Downstream {

@@ -101,5 +101,6 @@ fn demo_call(shape: Shape, codec: Codec, loss: f32, customer: Audio, agent: Audi
     let agents = Account::demo().agents;
     let agent_extension_id =
         agents.into_iter().next().map(|agent| agent.extension_id).unwrap_or_default();
-    CallPlan { agent_extension_id, shape, codec, loss_percent: loss, customer, agent }
+    let plan = CallPlan::new(&agent_extension_id, customer, agent);
+    CallPlan { shape, codec, loss_percent: loss, ..plan }
 }

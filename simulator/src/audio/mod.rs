@@ -46,6 +46,17 @@ impl Audio {
         self.sample_rate
     }
 
+    /// A part of the recording, which goes on from its start when it ends before `length` is reached. Nothing but silence
+    /// comes from an empty one. Cut at [`Audio::MAX_DURATION`].
+    pub fn excerpt(&self, begin: Duration, length: Duration) -> Self {
+        let samples = |time: Duration| (time.as_secs_f64() * f64::from(self.sample_rate)) as usize;
+        let count = samples(length.min(Self::MAX_DURATION));
+        let excerpt = self.samples.iter().copied().cycle().skip(samples(begin)).take(count);
+        let mut excerpt: Vec<i16> = excerpt.collect();
+        excerpt.resize(count, 0);
+        Self { samples: excerpt.into(), sample_rate: self.sample_rate }
+    }
+
     /// The length in time.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.samples.len() as f64 / f64::from(self.sample_rate))
@@ -59,5 +70,22 @@ impl fmt::Debug for Audio {
             .field("duration", &self.duration())
             .field("sample_rate", &self.sample_rate)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_begins_within_the_recording_and_goes_round() {
+        let samples: Vec<i16> = (0..8_000).collect();
+        let recording = Audio::from_samples(samples, 8_000).unwrap();
+        let excerpt = recording.excerpt(Duration::from_millis(750), Duration::from_millis(500));
+        assert_eq!(excerpt.samples().len(), 4_000);
+        assert_eq!([excerpt.samples()[0], excerpt.samples()[2_000]], [6_000, 0]);
+        let nothing = Audio::silence(Duration::ZERO);
+        let silence = nothing.excerpt(Duration::ZERO, Duration::from_millis(10));
+        assert_eq!(silence.samples(), [0; 160]);
     }
 }

@@ -3,11 +3,13 @@
 mod encoder;
 mod payloads;
 mod recording;
+mod srtp;
 mod stream;
 
 pub(crate) use encoder::{FrameEncoder, PayloadCodec};
 pub use payloads::EncodeError;
 pub(crate) use recording::{Feed, Recording};
+pub(crate) use srtp::Protection;
 pub(crate) use stream::{RtpIdentity, RtpStream};
 
 use std::time::Duration;

@@ -36,6 +36,8 @@ pub(crate) struct RtpStream {
     payload_type: u8,
     identity: RtpIdentity,
     packets: u64,
+    /// Frames of the time in which nothing was sent.
+    paused: u64,
     loss_percent: f32,
     losses: StdRng,
 }
@@ -53,6 +55,7 @@ impl RtpStream {
             payload_type,
             identity,
             packets: 0,
+            paused: 0,
             loss_percent,
             losses: StdRng::seed_from_u64(identity.loss_seed),
         })
@@ -67,7 +70,7 @@ impl RtpStream {
         if self.losses.random::<f32>() * 100.0 < self.loss_percent {
             return Ok(None);
         }
-        let elapsed = (number as u32).wrapping_mul(self.codec.timestamp_step());
+        let elapsed = ((number + self.paused) as u32).wrapping_mul(self.codec.timestamp_step());
         let packet = Packet {
             header: Header {
                 version: 2,
@@ -81,6 +84,11 @@ impl RtpStream {
             payload,
         };
         Ok(Some(packet.marshal()?))
+    }
+
+    /// Lets the time of a frame pass without a packet, as on hold: the numbers go on, the timestamps jump.
+    pub(crate) fn pause(&mut self) {
+        self.paused += 1;
     }
 }
 
@@ -118,6 +126,21 @@ mod tests {
             assert!(packets.iter().all(|packet| packet.header.ssrc == 7));
         }
         assert_eq!(packets(PayloadCodec::Pcmu, 1, 0.0)[0].as_ref().unwrap().payload.len(), 160);
+    }
+
+    #[test]
+    fn a_pause_moves_the_timestamp_only() {
+        let identity = RtpIdentity { ssrc: 1, sequence_number: 5, timestamp: 0, loss_seed: 1 };
+        let mut stream = RtpStream::new(PayloadCodec::Pcmu, 0, 0.0, identity).unwrap();
+        let next = |stream: &mut RtpStream| {
+            let mut bytes = stream.next_packet(&[0; 160]).unwrap().unwrap();
+            let header = Packet::unmarshal(&mut bytes).unwrap().header;
+            (header.sequence_number, header.timestamp)
+        };
+        assert_eq!(next(&mut stream), (5, 0));
+        stream.pause();
+        stream.pause();
+        assert_eq!(next(&mut stream), (6, 480));
     }
 
     #[test]

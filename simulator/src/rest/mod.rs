@@ -1,28 +1,45 @@
-//! The REST shell: RingCentral's paths, tokens and error bodies over the switchboard.
+//! The REST shell: RingCentral's paths, tokens, limits and error bodies over the switchboard; and the notifications.
 
+mod call_log;
+mod controls;
+mod directory;
+mod faults;
+mod gate;
+mod groups;
+mod notifications;
 mod oauth;
+mod pages;
+mod rate_limit;
+mod routes;
 mod telephony;
+mod tokens;
 
 use crate::api_error::ApiError;
 use crate::conversation::CallCommand;
 use crate::sip::transport::SipHandle;
 use crate::switchboard::Switchboard;
 use axum::Json;
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{from_fn_with_state, map_response_with_state};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use oauth::Tokens;
+use call_log::CallLog;
+use faults::Faults;
+use groups::MonitoringGroups;
+use notifications::Notifications;
+use rate_limit::Limiter;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokens::Tokens;
 use tokio::sync::mpsc;
 
-/// The largest request body, in bytes; a supervise request has about a hundred.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub use controls::{Controls, GrantCounts};
+pub use faults::Fault;
+pub use notifications::{Cut, Delivery};
+pub use rate_limit::RateLimits;
+
+pub(crate) use notifications::distribute;
+pub(crate) use routes::router;
 
 /// The ways to the tasks of the calls on the line.
 pub(crate) type Lines = Arc<Mutex<HashMap<String, mpsc::Sender<CallCommand>>>>;
@@ -35,8 +52,20 @@ pub(crate) struct Cloud {
     pub(crate) sip: SipHandle,
     /// Where devices register: the outbound proxy of the device's settings.
     pub(crate) sip_address: SocketAddr,
-    tokens: Arc<Mutex<Tokens>>,
+    /// The same over TLS.
+    pub(crate) sip_tls_address: SocketAddr,
+    platform: Arc<Platform>,
+    notifications: Arc<Notifications>,
     requests: Arc<AtomicU64>,
+}
+
+/// What REST keeps for itself. No two of the locks are held at once, but for `tokens` inside of the notifications'.
+struct Platform {
+    tokens: Mutex<Tokens>,
+    limiter: Mutex<Limiter>,
+    faults: Mutex<Faults>,
+    groups: Mutex<MonitoringGroups>,
+    call_log: Mutex<CallLog>,
 }
 
 impl Cloud {
@@ -44,58 +73,57 @@ impl Cloud {
         switchboard: Arc<Mutex<Switchboard>>,
         lines: Lines,
         sip: SipHandle,
-        sip_address: SocketAddr,
+        (sip_address, sip_tls_address): (SocketAddr, SocketAddr),
         seed: u64,
     ) -> Self {
+        let account = lock(&switchboard).account().clone();
+        let platform = Platform {
+            tokens: Mutex::new(Tokens::new(seed)),
+            limiter: Mutex::default(),
+            faults: Mutex::default(),
+            groups: Mutex::new(MonitoringGroups::new(&account)),
+            call_log: Mutex::new(CallLog::new(seed)),
+        };
         Self {
             switchboard,
             lines,
             sip,
             sip_address,
-            tokens: Arc::new(Mutex::new(Tokens::new(seed))),
+            sip_tls_address,
+            platform: Arc::new(platform),
+            notifications: Arc::new(Notifications::new(&account.account_id, seed)),
             requests: Arc::default(),
         }
     }
 
     pub(crate) fn switchboard(&self) -> MutexGuard<'_, Switchboard> {
-        self.switchboard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.switchboard)
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.platform.tokens)
+    }
+
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        lock(&self.platform.limiter)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.platform.faults)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, MonitoringGroups> {
+        lock(&self.platform.groups)
+    }
+
+    fn call_log(&self) -> MutexGuard<'_, CallLog> {
+        lock(&self.platform.call_log)
     }
 
     /// The way to a call's task, while the call is on the line.
     fn line(&self, session_id: &str) -> Option<mpsc::Sender<CallCommand>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).get(session_id).cloned()
+        lock(&self.lines).get(session_id).cloned()
     }
-}
-
-/// The whole REST interface.
-pub(crate) fn router(cloud: Cloud) -> Router {
-    const ACCOUNT: &str = "/restapi/v1.0/account/~";
-    let path = |rest: &str| format!("{ACCOUNT}{rest}");
-    let protected = Router::new()
-        .route(&path("/extension/{extension}/presence"), get(telephony::presence))
-        .route(&path("/device/{device}/sip-info"), get(telephony::sip_info))
-        .route(&path("/telephony/sessions/{session}"), get(telephony::session))
-        .route(&path("/telephony/sessions/{session}/supervise"), post(telephony::supervise_session))
-        .route(
-            &path("/telephony/sessions/{session}/parties/{party}"),
-            get(telephony::party).merge(delete(telephony::delete_party)),
-        )
-        .route(
-            &path("/telephony/sessions/{session}/parties/{party}/supervise"),
-            post(telephony::supervise_party),
-        )
-        .route_layer(from_fn_with_state(cloud.clone(), oauth::require_token));
-    Router::new()
-        .route("/restapi/oauth/token", post(oauth::token))
-        .merge(protected)
-        .fallback(|| async { ApiError::NotFound("uri") })
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(map_response_with_state(cloud.clone(), add_request_id))
-        .with_state(cloud)
 }
 
 impl IntoResponse for ApiError {
@@ -105,11 +133,6 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Every response names its request: what RingCentral's support asks for.
-async fn add_request_id(State(cloud): State<Cloud>, mut response: Response) -> Response {
-    let number = cloud.requests.fetch_add(1, Ordering::Relaxed);
-    if let Ok(id) = HeaderValue::from_str(&format!("simulated-{number:08}")) {
-        response.headers_mut().insert("rcrequestid", id);
-    }
-    response
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

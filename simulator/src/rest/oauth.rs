@@ -1,90 +1,84 @@
-//! The JWT grant and the access tokens it gives.
+//! The token endpoint: the JWT and refresh grants, revocation, and the tokens of notification connections.
 
 use super::Cloud;
+use super::tokens::Granted;
 use crate::account::Account;
 use crate::api_error::ApiError;
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::time::Duration;
-use tokio::time::Instant;
+use std::time::Instant;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// How long an access token is good for.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(7199);
-/// Sessions of one user with one app; when full, the oldest token dies.
-const MAX_SESSIONS: usize = 5;
-
-/// The access tokens that are good now.
-pub(super) struct Tokens {
-    issued: VecDeque<(String, Instant)>,
-    rng: StdRng,
-}
-
-impl Tokens {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { issued: VecDeque::new(), rng: StdRng::seed_from_u64(seed) }
-    }
-
-    fn issue(&mut self, now: Instant) -> String {
-        if self.issued.len() == MAX_SESSIONS {
-            self.issued.pop_front();
-        }
-        let token = format!("SIM{:032x}", self.rng.random::<u128>());
-        self.issued.push_back((token.clone(), now + TOKEN_LIFETIME));
-        token
-    }
-
-    fn check(&self, token: &str, now: Instant) -> Result<(), ApiError> {
-        match self.issued.iter().find(|(issued, _)| issued == token) {
-            None => Err(ApiError::UnknownToken),
-            Some((_, expires_at)) if *expires_at <= now => Err(ApiError::ExpiredToken),
-            Some(_) => Ok(()),
-        }
-    }
-}
+const REFRESH_TOKEN: &str = "refresh_token";
 
 #[derive(Deserialize)]
 pub(super) struct TokenRequest {
     grant_type: String,
     assertion: Option<String>,
+    refresh_token: Option<String>,
 }
 
-/// `POST /restapi/oauth/token`: the JWT bearer grant (RFC 7523).
+#[derive(Deserialize)]
+pub(super) struct RevokeRequest {
+    token: String,
+}
+
+/// `POST /restapi/oauth/token`: the JWT bearer grant (RFC 7523), and the refresh of what it gave.
 pub(super) async fn token(
     State(cloud): State<Cloud>,
     headers: HeaderMap,
     form: Result<Form<TokenRequest>, FormRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = cloud.switchboard().account().clone();
-    if !is_client(&headers, &account) {
-        return Err(ApiError::InvalidClient);
-    }
+    let account = authenticated(&cloud, &headers)?;
     let Form(request) = form.map_err(|_| ApiError::UnsupportedGrant)?;
-    if request.grant_type != JWT_BEARER {
-        return Err(ApiError::UnsupportedGrant);
-    }
-    if request.assertion.as_deref() != Some(account.jwt.as_str()) {
-        return Err(ApiError::UnknownJwt);
-    }
-    let token = cloud.tokens().issue(Instant::now());
+    let now = Instant::now();
+    let granted = match request.grant_type.as_str() {
+        JWT_BEARER if request.assertion.as_deref() == Some(account.jwt.as_str()) => {
+            cloud.tokens().grant(now)
+        }
+        REFRESH_TOKEN => cloud
+            .tokens()
+            .refresh(&request.refresh_token.unwrap_or_default(), now)
+            .ok_or(ApiError::UnknownGrant)?,
+        JWT_BEARER => return Err(ApiError::UnknownGrant),
+        _ => return Err(ApiError::UnsupportedGrant),
+    };
+    Ok(Json(answer(&granted, &account)))
+}
+
+/// `POST /restapi/oauth/revoke`: ends the auth session of a token, whichever of its tokens it is.
+pub(super) async fn revoke(
+    State(cloud): State<Cloud>,
+    headers: HeaderMap,
+    form: Result<Form<RevokeRequest>, FormRejection>,
+) -> Result<StatusCode, ApiError> {
+    authenticated(&cloud, &headers)?;
+    let Form(request) = form.map_err(|_| ApiError::InvalidParameter("token"))?;
+    cloud.tokens().revoke(&request.token);
+    Ok(StatusCode::OK)
+}
+
+/// `POST /restapi/oauth/wstoken`: a token for one notification connection.
+pub(super) async fn web_socket_token(
+    State(cloud): State<Cloud>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let token = credentials(&headers, "Bearer").ok_or(ApiError::UnreadableToken)?;
+    let issued = cloud.tokens().issue_web_socket_token(token, Instant::now())?;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     Ok(Json(json!({
-        "access_token": token,
-        "token_type": "bearer",
-        "expires_in": TOKEN_LIFETIME.as_secs(),
-        "scope": "ReadAccounts CallControl ReadPresence",
-        "owner_id": account.supervisor_extension_id,
+        "ws_access_token": issued.token,
+        "uri": format!("ws://{host}/ws"),
+        "expires_in": issued.expires_in.as_secs(),
     })))
 }
 
@@ -99,33 +93,32 @@ pub(super) async fn require_token(
     Ok(next.run(request).await)
 }
 
-fn is_client(headers: &HeaderMap, account: &Account) -> bool {
+fn answer(granted: &Granted, account: &Account) -> Value {
+    let mut answer = json!({
+        "access_token": granted.access_token,
+        "token_type": "bearer",
+        "expires_in": granted.expires_in.as_secs(),
+        "scope": "ReadAccounts CallControl ReadPresence ReadCallLog EditExtensions WebSocketsSubscription",
+        "owner_id": account.supervisor_extension_id,
+    });
+    if let Some((token, expires_in)) = &granted.refresh {
+        answer["refresh_token"] = json!(token);
+        answer["refresh_token_expires_in"] = json!(expires_in.as_secs());
+    }
+    answer
+}
+
+fn authenticated(cloud: &Cloud, headers: &HeaderMap) -> Result<Account, ApiError> {
+    let account = cloud.switchboard().account().clone();
     let expected = format!("{}:{}", account.client_id, account.client_secret);
-    credentials(headers, "Basic")
+    let is_client = credentials(headers, "Basic")
         .and_then(|encoded| BASE64.decode(encoded).ok())
-        .is_some_and(|given| given == expected.as_bytes())
+        .is_some_and(|given| given == expected.as_bytes());
+    if is_client { Ok(account) } else { Err(ApiError::InvalidClient) }
 }
 
 /// The credentials of an Authorization header of that scheme.
 fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let (given, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     given.eq_ignore_ascii_case(scheme).then_some(credentials.trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_expire_and_the_oldest_session_is_evicted() {
-        let now = Instant::now();
-        let mut tokens = Tokens::new(1);
-        let first = tokens.issue(now);
-        assert_eq!(tokens.check(&first, now), Ok(()));
-        assert_eq!(tokens.check(&first, now + TOKEN_LIFETIME), Err(ApiError::ExpiredToken));
-        for _ in 0..MAX_SESSIONS {
-            tokens.issue(now);
-        }
-        assert_eq!(tokens.check(&first, now), Err(ApiError::UnknownToken));
-    }
 }

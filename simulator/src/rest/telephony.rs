@@ -10,6 +10,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long an INVITE that comes before the answer to its request may take to be answered.
+const REPLY_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,13 +24,20 @@ pub(super) struct PresenceQuery {
     detailed_telephony_state: bool,
 }
 
+impl PresenceQuery {
+    /// Whether calls are to be listed.
+    pub(super) fn is_detailed(&self) -> bool {
+        self.detailed_telephony_state
+    }
+}
+
 pub(super) async fn presence(
     State(cloud): State<Cloud>,
     Path(extension): Path<String>,
     query: Result<Query<PresenceQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(query) = query.map_err(|_| ApiError::InvalidParameter("detailedTelephonyState"))?;
-    cloud.switchboard().presence(&extension, query.detailed_telephony_state).map(Json)
+    cloud.switchboard().presence(&extension, query.is_detailed()).map(Json)
 }
 
 pub(super) async fn session(
@@ -62,11 +75,22 @@ pub(super) async fn delete_party(
     State(cloud): State<Cloud>,
     Path((session, party)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    cloud.switchboard().remove_supervisor(&session, &party)?;
+    cloud.switchboard().remove_supervisor(&session, &party, SystemTime::now())?;
     if let Some(line) = cloud.line(&session) {
         // A call that has just ended has hung up its legs by itself.
         let _ = line.send(CallCommand::Drop { party_id: party }).await;
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the whole call, for the customer too.
+pub(super) async fn delete_session(
+    State(cloud): State<Cloud>,
+    Path(session): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    cloud.switchboard().session(&session)?;
+    let line = cloud.line(&session).ok_or(ApiError::WrongState)?;
+    line.send(CallCommand::Delete).await.map_err(|_| ApiError::WrongState)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -79,10 +103,10 @@ pub(super) async fn sip_info(
     if device != account.supervisor_device_id {
         return Err(ApiError::NotFound("deviceId"));
     }
-    let proxy = cloud.sip_address.to_string();
+    let (proxy, proxy_tls) = (cloud.sip_address.to_string(), cloud.sip_tls_address.to_string());
     Ok(Json(json!({
         "domain": account.sip_domain,
-        "outboundProxies": [{"region": "NA", "proxy": proxy}],
+        "outboundProxies": [{"region": "NA", "proxy": proxy, "proxyTLS": proxy_tls}],
         "userName": account.sip_user_name,
         "password": account.sip_password,
         "authorizationId": account.supervisor_device_id,
@@ -97,11 +121,17 @@ async fn supervise(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let request = serde_json::from_slice(body).map_err(|_| ApiError::InvalidParameter("body"))?;
     let is_registered = cloud.sip.registration().is_some();
-    let supervision = cloud.switchboard().supervise(session, party, &request, is_registered)?;
+    let line = cloud.line(session);
+    let now = SystemTime::now();
+    let supervision =
+        cloud.switchboard().supervise(session, party, &request, is_registered, now)?;
     let response = supervision.response.clone();
-    let line = cloud.line(session).ok_or(ApiError::WrongState)?;
-    line.send(CallCommand::Supervise(Box::new(supervision)))
+    let line = line.ok_or(ApiError::WrongState)?;
+    let (reply, may_reply) = oneshot::channel();
+    line.send(CallCommand::Supervise(Box::new(supervision), reply))
         .await
         .map_err(|_| ApiError::WrongState)?;
+    // The call decides whether its INVITE comes before the answer; without a word from it, that was soon enough.
+    let _ = timeout(REPLY_LIMIT, may_reply).await;
     Ok((StatusCode::CREATED, Json(response)))
 }

@@ -1,14 +1,25 @@
 //! One leg: an INVITE that we send, its dialog, and its end (RFC 3261 sections 13, 15 and 17).
 
+mod change;
+mod request;
+
 use super::Flow;
 use super::leg::{Invitation, LegEvent, LegFailure};
 use super::message::{call_id, cseq, header, parameter, response_to, uri_in};
 use super::repeat::{Repeat, T2, TRANSACTION_TIMEOUT};
+use crate::variant::Variant;
 use bytes::Bytes;
+use change::InDialog;
+use request::{contact_header, sdp_type};
 use rsip::headers::UntypedHeader;
 use rsip::message::HeadersExt;
-use rsip::{Header, Headers, Method, Request, Response, Uri, Version, headers};
+use rsip::{Header, Method, Request, Response, Uri, headers};
 use std::time::{Duration, Instant};
+
+/// Four hours, refreshed by us.
+const SESSION_EXPIRES: &str = "14400;refresher=uac";
+/// ACKs that get lost where ACKs do.
+const ACKS_LOST: u8 = 2;
 
 /// The random parts of a dialog.
 pub(crate) struct Identifiers {
@@ -35,9 +46,19 @@ pub(crate) struct Dialog {
     ids: Identifiers,
     from: String,
     to: String,
+    /// The user part of From.
+    caller: String,
+    pub(crate) variant: Variant,
     remote_target: Uri,
-    invite: Request,
+    /// The last description that we sent; empty until an offer of the device's is answered.
+    sdp: String,
     state: State,
+    /// The number of our last request.
+    cseq: u32,
+    /// A re-INVITE or UPDATE that is under way.
+    change: Option<InDialog>,
+    /// ACKs that get lost on the way.
+    acks_to_lose: u8,
     wants_hang_up: bool,
     /// The connection that the leg was answered on has closed.
     is_cut_off: bool,
@@ -50,6 +71,8 @@ enum State {
     Proceeding,
     /// CANCEL is out; the INVITE's final response decides.
     Cancelling(Repeat),
+    /// Answered with an offer: the ACK waits for our answer.
+    Offered,
     /// Answered. The ACK is kept for repeated 200s.
     Confirmed { ack: Bytes },
     /// BYE is out.
@@ -71,47 +94,37 @@ impl Dialog {
         let remote_target = Uri::try_from(contact)?;
         let from = format!("<sip:{}@{}>;tag={}", invitation.caller, flow.local.ip(), ids.tag);
         let to = format!("<{contact}>");
+        let Invitation { caller, headers: own, sdp, variant } = invitation;
         let mut extra = vec![
             Header::UserAgent(headers::UserAgent::new("RC_SIPWRP_25.111")),
-            Header::Contact(headers::Contact::new(format!(
-                "<sip:{}@{};transport={}>",
-                invitation.caller,
-                flow.local,
-                flow.via_transport().to_ascii_lowercase()
-            ))),
+            contact_header(&flow, &caller),
             Header::Allow(headers::Allow::new(
                 "SUBSCRIBE, NOTIFY, REFER, INVITE, ACK, BYE, CANCEL, UPDATE, INFO",
             )),
             Header::Supported(headers::Supported::new("replaces, timer, diversion, histinfo")),
-            Header::Other("Session-Expires".into(), "14400;refresher=uac".into()),
+            Header::Other("Session-Expires".into(), SESSION_EXPIRES.into()),
             Header::Other("Min-SE".into(), "90".into()),
         ];
-        extra.extend(
-            invitation.headers.into_iter().map(|(name, value)| Header::Other(name.into(), value)),
-        );
-        extra.push(Header::ContentType(headers::ContentType::new("application/sdp")));
+        extra.extend(own.into_iter().map(|(name, value)| Header::Other(name.into(), value)));
         let mut dialog = Self {
             flow,
             from,
             to,
+            caller,
+            variant,
             remote_target,
-            invite: Request {
-                method: Method::Invite,
-                uri: Uri::default(),
-                version: Version::V2,
-                headers: Headers::default(),
-                body: vec![],
-            },
+            sdp: sdp.unwrap_or_default(),
             state: State::Proceeding,
-            wants_hang_up: false,
+            cseq: ids.cseq,
+            change: None,
+            acks_to_lose: if variant == Variant::LostAck { ACKS_LOST } else { 0 },
+            wants_hang_up: variant == Variant::Cancelled,
             is_cut_off: false,
             ids,
         };
         let branch = dialog.branch("i");
-        dialog.invite = dialog.request(Method::Invite, dialog.ids.cseq, &branch, extra);
-        dialog.invite.body = invitation.sdp.into_bytes();
-        set_content_length(&mut dialog.invite);
-        let message: Bytes = dialog.invite.clone().into();
+        let sdp = dialog.sdp.clone();
+        let message = dialog.request(Method::Invite, dialog.ids.cseq, &branch, extra, &sdp);
         // Only UDP needs repeats; the deadline holds everywhere (timers A and B).
         let repeat = Repeat::new(now, message.clone(), &flow, TRANSACTION_TIMEOUT);
         dialog.state = State::Calling(repeat);
@@ -122,6 +135,23 @@ impl Dialog {
     /// The Call-ID that messages of this leg carry.
     pub(crate) fn call_id(&self) -> &str {
         &self.ids.call_id
+    }
+
+    /// Sends the ACK of the 200, with our answer if the device has offered.
+    pub(crate) fn acknowledge(&mut self, sdp: String, output: &mut Output) {
+        if !matches!(
+            self.state,
+            State::Calling(_) | State::Proceeding | State::Cancelling(_) | State::Offered
+        ) {
+            return;
+        }
+        let branch = self.branch("a");
+        let ack = self.request(Method::Ack, self.ids.cseq, &branch, vec![], &sdp);
+        if !sdp.is_empty() {
+            self.sdp = sdp;
+        }
+        self.state = State::Confirmed { ack: ack.clone() };
+        self.send_ack(ack, output);
     }
 
     /// Ends the leg with CANCEL or BYE, whichever its state asks for. `newest_flow` is where the
@@ -138,6 +168,10 @@ impl Dialog {
             State::Calling(_) => self.wants_hang_up = true,
             State::Proceeding => self.cancel(now, output),
             State::Confirmed { .. } => self.bye(now, output),
+            State::Offered => {
+                self.acknowledge(String::new(), output);
+                self.bye(now, output);
+            }
             State::Cancelling(_) | State::Terminating(_) | State::Lingering { .. } => {}
         }
     }
@@ -154,6 +188,9 @@ impl Dialog {
         match method {
             Method::Invite if number == self.ids.cseq => {
                 self.handle_invite_response(now, status, response, output);
+            }
+            _ if self.change.as_ref().is_some_and(|change| change.cseq == number) => {
+                self.handle_change_response(status, response, output);
             }
             Method::Bye if status >= 200 => {
                 if matches!(self.state, State::Terminating(_)) {
@@ -181,7 +218,10 @@ impl Dialog {
         let status = match request.method {
             Method::Ack => return,
             Method::Bye => {
-                if matches!(self.state, State::Confirmed { .. } | State::Terminating(_)) {
+                if matches!(
+                    self.state,
+                    State::Offered | State::Confirmed { .. } | State::Terminating(_)
+                ) {
                     self.end(now, LegEvent::Ended, output);
                 }
                 200
@@ -210,10 +250,9 @@ impl Dialog {
         if let Some(Ok(contact)) = contact {
             self.remote_target = contact;
         }
-        let kept = |header: &&Header| matches!(header, Header::Contact(_) | Header::ContentType(_));
-        let extra = self.invite.headers.iter().filter(kept).cloned().collect();
+        let extra = vec![contact_header(flow, &self.caller), sdp_type()];
         let mut response = response_to(request, flow, 200, &self.ids.tag, extra);
-        response.body = self.invite.body.clone();
+        response.body = self.sdp.clone().into_bytes();
         let length = response.body.len().to_string();
         response.headers.unique_push(Header::ContentLength(headers::ContentLength::new(length)));
         response
@@ -227,13 +266,23 @@ impl Dialog {
             }
             State::Terminating(_) => self.end(now, LegEvent::Ended, output),
             // Media goes on without signalling, as it does on the real service.
-            State::Confirmed { .. } => self.is_cut_off = true,
+            State::Offered | State::Confirmed { .. } => {
+                self.change = None;
+                self.is_cut_off = true;
+            }
             State::Lingering { .. } => {}
         }
     }
 
     /// Repeats what is unanswered, and gives up what has taken too long.
     pub(crate) fn handle_timeout(&mut self, now: Instant, output: &mut Output) {
+        if let Some(change) = &mut self.change {
+            if change.repeat.deadline > now {
+                output.messages.extend(change.repeat.due(now));
+            } else {
+                self.change = None;
+            }
+        }
         let (State::Calling(repeat) | State::Cancelling(repeat) | State::Terminating(repeat)) =
             &mut self.state
         else {
@@ -255,10 +304,12 @@ impl Dialog {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Calling(repeat) | State::Cancelling(repeat) | State::Terminating(repeat) => {
-                Some(repeat.next.map_or(repeat.deadline, |next| next.min(repeat.deadline)))
+                Some(repeat.wake())
             }
             State::Lingering { until, .. } => Some(*until),
-            State::Proceeding | State::Confirmed { .. } => None,
+            State::Proceeding | State::Offered | State::Confirmed { .. } => {
+                self.change.as_ref().map(|change| change.repeat.wake())
+            }
         }
     }
 
@@ -284,13 +335,16 @@ impl Dialog {
             (State::Calling(_) | State::Proceeding | State::Cancelling(_), 200..300) => {
                 let is_unwanted = self.wants_hang_up || matches!(self.state, State::Cancelling(_));
                 self.adopt_remote(response);
-                let branch = self.branch("a");
-                let ack: Bytes = self.request(Method::Ack, self.ids.cseq, &branch, vec![]).into();
-                output.messages.push(ack.clone());
-                self.state = State::Confirmed { ack };
-                output.events.push(LegEvent::Answered { sdp: response.body.clone() });
+                let sdp = response.body.clone();
+                if self.sdp.is_empty() {
+                    self.state = State::Offered;
+                    output.events.push(LegEvent::Offered { sdp });
+                } else {
+                    self.acknowledge(String::new(), output);
+                    output.events.push(LegEvent::Answered { sdp });
+                }
                 if is_unwanted {
-                    self.bye(now, output);
+                    self.hang_up(now, None, output);
                 }
             }
             (State::Calling(_) | State::Proceeding | State::Cancelling(_), 300..) => {
@@ -306,30 +360,40 @@ impl Dialog {
                 }
             }
             (State::Confirmed { ack } | State::Lingering { ack: Some(ack), .. }, 200..) => {
-                output.messages.push(ack.clone());
+                let ack = ack.clone();
+                self.send_ack(ack, output);
             }
             _ => {}
+        }
+    }
+
+    fn send_ack(&mut self, ack: Bytes, output: &mut Output) {
+        if self.acks_to_lose > 0 {
+            self.acks_to_lose -= 1;
+        } else {
+            output.messages.push(ack);
         }
     }
 
     fn cancel(&mut self, now: Instant, output: &mut Output) {
         // CANCEL has the INVITE's Via and number (RFC 3261 section 9.1).
         let branch = self.branch("i");
-        let cancel = self.request(Method::Cancel, self.ids.cseq, &branch, vec![]);
-        let message: Bytes = cancel.into();
+        let message = self.request(Method::Cancel, self.ids.cseq, &branch, vec![], "");
         output.messages.push(message.clone());
         self.state = State::Cancelling(Repeat::new(now, message, &self.flow, T2));
     }
 
     fn bye(&mut self, now: Instant, output: &mut Output) {
         let branch = self.branch("b");
-        let bye = self.request(Method::Bye, self.ids.cseq + 1, &branch, vec![]);
-        let message: Bytes = bye.into();
+        self.cseq += 1;
+        self.change = None;
+        let message = self.request(Method::Bye, self.cseq, &branch, vec![], "");
         output.messages.push(message.clone());
         self.state = State::Terminating(Repeat::new(now, message, &self.flow, T2));
     }
 
     fn end(&mut self, now: Instant, event: LegEvent, output: &mut Output) {
+        self.change = None;
         let wait = if self.flow.is_unreliable() { TRANSACTION_TIMEOUT } else { Duration::ZERO };
         self.state = State::Lingering { ack: None, until: now + wait };
         output.events.push(event);
@@ -345,46 +409,6 @@ impl Dialog {
             self.remote_target = contact;
         }
     }
-
-    /// The ACK of a refusal belongs to the INVITE's own transaction (RFC 3261 section 17.1.1.3).
-    fn ack_of_failure(&self, response: &Response) -> Bytes {
-        let branch = self.branch("i");
-        let mut ack = self.request(Method::Ack, self.ids.cseq, &branch, vec![]);
-        if let (Ok(to), Ok(ours)) = (response.to_header(), ack.to_header_mut()) {
-            *ours = to.clone();
-        }
-        ack.into()
-    }
-
-    fn branch(&self, purpose: &str) -> String {
-        format!("z9hG4bK{}{purpose}", self.ids.branch)
-    }
-
-    fn request(&self, method: Method, cseq: u32, branch: &str, extra: Vec<Header>) -> Request {
-        let mut all: Headers = vec![
-            Header::Via(headers::Via::new(format!(
-                "SIP/2.0/{} {};branch={branch}",
-                self.flow.via_transport(),
-                self.flow.local
-            ))),
-            Header::MaxForwards(headers::MaxForwards::new("69")),
-            Header::From(headers::From::new(self.from.clone())),
-            Header::To(headers::To::new(self.to.clone())),
-            Header::CallId(headers::CallId::new(self.ids.call_id.clone())),
-            Header::CSeq(headers::CSeq::new(format!("{cseq} {method}"))),
-        ]
-        .into();
-        all.extend(extra);
-        let mut request = Request {
-            method,
-            uri: self.remote_target.clone(),
-            version: Version::V2,
-            headers: all,
-            body: vec![],
-        };
-        set_content_length(&mut request);
-        request
-    }
 }
 
 /// Whether a message from the device belongs to this dialog (RFC 3261 section 12.2.2).
@@ -392,9 +416,4 @@ pub(crate) fn belongs_to(dialog: &Dialog, request: &Request) -> bool {
     call_id(request) == Some(dialog.call_id())
         && request.to_header().ok().and_then(|to| parameter(to.value(), "tag"))
             == Some(dialog.ids.tag.as_str())
-}
-
-fn set_content_length(request: &mut Request) {
-    let length = request.body.len().to_string();
-    request.headers.unique_push(Header::ContentLength(headers::ContentLength::new(length)));
 }

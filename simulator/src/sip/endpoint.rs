@@ -4,8 +4,10 @@ use super::Flow;
 use super::dialog::{Dialog, Identifiers, Output, belongs_to};
 use super::leg::{Invitation, LegEvent, LegFailure, LegId};
 use super::message::{call_id, response_to};
+use super::oddity::{odd_spelling, segments};
 use super::registrar::{Binding, Registrar};
 use crate::account::Account;
+use crate::variant::Variant;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -64,7 +66,7 @@ impl Endpoint {
             branch: format!("{:016x}", self.rng.random::<u64>()),
             cseq: self.rng.random_range(1..100_000),
         };
-        let call_id = ids.call_id.clone();
+        let (call_id, variant) = (ids.call_id.clone(), invitation.variant);
         let mut output = Output::default();
         let dialog = self.registrar.binding(now).and_then(|binding| {
             let (flow, contact) = (binding.flow, &binding.contact);
@@ -75,6 +77,10 @@ impl Endpoint {
                 let flow = dialog.flow;
                 self.leg_of_call_id.insert(call_id, leg);
                 self.legs.insert(leg, dialog);
+                if variant == Variant::Segmented && !flow.is_unreliable() {
+                    output.messages =
+                        output.messages.iter().flat_map(|it| segments(it, &flow)).collect();
+                }
                 self.emit(leg, flow, output);
             }
             None => {
@@ -82,6 +88,26 @@ impl Endpoint {
                 self.events.push_back(Event::Leg(leg, failure));
             }
         }
+    }
+
+    /// Answers the device's offer in the ACK.
+    pub(crate) fn acknowledge(&mut self, leg: LegId, sdp: String) {
+        self.with_leg(leg, |dialog, output| dialog.acknowledge(sdp, output));
+    }
+
+    /// Sends a re-INVITE with a new offer; a leg that is not up, or has one under way, is left alone.
+    pub(crate) fn reoffer(&mut self, now: Instant, leg: LegId, sdp: String) {
+        self.with_leg(leg, |dialog, output| dialog.reoffer(now, sdp, output));
+    }
+
+    /// Refreshes the session with an UPDATE without a body (RFC 4028), unless something is under way.
+    pub(crate) fn refresh(&mut self, now: Instant, leg: LegId) {
+        self.with_leg(leg, |dialog, output| dialog.refresh(now, output));
+    }
+
+    /// The way that a leg's messages take.
+    pub(crate) fn flow_of(&self, leg: LegId) -> Option<Flow> {
+        self.legs.get(&leg).map(|dialog| dialog.flow)
     }
 
     /// Ends a leg; unknown and ended legs are left alone.
@@ -197,8 +223,12 @@ impl Endpoint {
     }
 
     fn emit(&mut self, leg: LegId, flow: Flow, output: Output) {
-        let messages = output.messages.into_iter();
-        self.transmits.extend(messages.map(|message| Transmit { flow, message }));
+        let is_odd =
+            self.legs.get(&leg).is_some_and(|dialog| dialog.variant == Variant::OddHeaders);
+        self.transmits.extend(output.messages.into_iter().map(|message| {
+            let message = if is_odd { odd_spelling(&message) } else { message };
+            Transmit { flow, message }
+        }));
         self.events.extend(output.events.into_iter().map(|event| Event::Leg(leg, event)));
     }
 

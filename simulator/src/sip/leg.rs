@@ -1,5 +1,7 @@
 //! What the application and the SIP core tell each other about a leg.
 
+use crate::variant::Variant;
+
 /// The identity of a leg, chosen by the caller of `Endpoint::invite`.
 pub(crate) type LegId = u64;
 
@@ -8,6 +10,11 @@ pub(crate) type LegId = u64;
 pub(crate) enum LegEvent {
     /// The device has answered; its SDP answer.
     Answered {
+        /// The body of the 200.
+        sdp: Vec<u8>,
+    },
+    /// The device has answered an INVITE without SDP: its offer waits for an answer in the ACK.
+    Offered {
         /// The body of the 200.
         sdp: Vec<u8>,
     },
@@ -37,6 +44,8 @@ pub(crate) struct Invitation {
     pub(crate) caller: String,
     /// Headers of RingCentral's own, in order.
     pub(crate) headers: Vec<(&'static str, String)>,
-    /// The SDP offer.
-    pub(crate) sdp: String,
+    /// The SDP offer; without one the device has to offer.
+    pub(crate) sdp: Option<String>,
+    /// How the leg behaves.
+    pub(crate) variant: Variant,
 }

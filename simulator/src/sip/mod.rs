@@ -3,11 +3,13 @@
 //! `endpoint` is the protocol core: it takes messages and time, and gives messages and events.
 //! `transport` owns the sockets.
 
+pub(crate) mod certificate;
 pub(crate) mod dialog;
 pub(crate) mod endpoint;
 pub(crate) mod framing;
 pub(crate) mod leg;
 pub(crate) mod message;
+mod oddity;
 pub(crate) mod registrar;
 pub(crate) mod repeat;
 pub(crate) mod transport;
@@ -32,6 +34,18 @@ pub(crate) enum Channel {
     Udp,
     /// A TCP connection, by its number in order of acceptance.
     Tcp(u64),
+    /// A TLS connection, numbered together with those of TCP.
+    Tls(u64),
+}
+
+impl Channel {
+    /// The number of the connection, if it is one.
+    pub(crate) fn connection(self) -> Option<u64> {
+        match self {
+            Channel::Udp => None,
+            Channel::Tcp(number) | Channel::Tls(number) => Some(number),
+        }
+    }
 }
 
 impl Flow {
@@ -40,11 +54,17 @@ impl Flow {
         self.channel == Channel::Udp
     }
 
+    /// Whether signalling is encrypted, so that media is, too.
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self.channel, Channel::Tls(_))
+    }
+
     /// The transport's name as in a Via header.
     pub(crate) fn via_transport(&self) -> &'static str {
         match self.channel {
             Channel::Udp => "UDP",
             Channel::Tcp(_) => "TCP",
+            Channel::Tls(_) => "TLS",
         }
     }
 }

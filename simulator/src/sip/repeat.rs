@@ -33,6 +33,11 @@ impl Repeat {
         }
     }
 
+    /// When there is something to do.
+    pub(super) fn wake(&self) -> Instant {
+        self.next.map_or(self.deadline, |next| next.min(self.deadline))
+    }
+
     /// The message, when it is time to repeat it; each wait is twice the one before.
     pub(super) fn due(&mut self, now: Instant) -> Option<Bytes> {
         let next = self.next.filter(|next| *next <= now)?;

@@ -1,22 +1,24 @@
-//! The sockets of the SIP side: one UDP port, one TCP port, and the task that drives the core.
+//! The sockets of the SIP side: one UDP port, one TCP port, one TLS port, and the task that drives the core.
+
+mod connection;
 
 use super::endpoint::{Endpoint, Event};
-use super::framing::{StreamFramer, datagram_message};
+use super::framing::datagram_message;
 use super::leg::{Invitation, LegEvent, LegId};
 use super::{Channel, Flow};
 use bytes::Bytes;
+use connection::{accept, serve, serve_tls};
 use rsip::SipMessage;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// Commands that wait for the SIP task; when full, the sender waits.
@@ -28,8 +30,6 @@ const INCOMING_CAPACITY: usize = 256;
 const OUTGOING_CAPACITY: usize = 4096;
 /// Connections at one time; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 256;
-/// The wait after a failed accept, such as when the process is out of file descriptors.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -38,6 +38,8 @@ const MAX_DATAGRAM: usize = 65_535;
 pub(crate) struct Registration {
     /// Our address on the way to the device: where media should come from.
     pub(crate) local_ip: IpAddr,
+    /// Whether signalling is encrypted.
+    pub(crate) is_secure: bool,
     /// When the registration ends.
     pub(crate) expires_at: Instant,
 }
@@ -56,10 +58,23 @@ pub(crate) struct SipHandle {
 enum Command {
     Invite { leg: LegId, invitation: Invitation, news: mpsc::Sender<LegNews> },
     HangUp { leg: LegId },
+    Acknowledge { leg: LegId, sdp: String },
+    Reoffer { leg: LegId, sdp: String },
+    Refresh { leg: LegId },
+    DropConnection { leg: LegId },
+}
+
+/// The sockets that the SIP task takes over. UDP and TCP have the same port.
+pub(crate) struct Sockets {
+    pub(crate) udp: UdpSocket,
+    pub(crate) tcp: TcpListener,
+    pub(crate) tls: (TcpListener, TlsAcceptor),
+    /// Of UDP and TCP.
+    pub(crate) local: SocketAddr,
 }
 
 enum Incoming {
-    Connected(TcpStream, SocketAddr),
+    Connected(TcpStream, SocketAddr, Option<TlsAcceptor>),
     Message(Flow, Box<SipMessage>),
     Closed(Flow),
 }
@@ -94,6 +109,26 @@ impl SipHandle {
         let _ = self.commands.send(Command::Invite { leg, invitation, news }).await;
     }
 
+    /// Answers the device's offer.
+    pub(crate) async fn acknowledge(&self, leg: LegId, sdp: String) {
+        let _ = self.commands.send(Command::Acknowledge { leg, sdp }).await;
+    }
+
+    /// Sends a re-INVITE.
+    pub(crate) async fn reoffer(&self, leg: LegId, sdp: String) {
+        let _ = self.commands.send(Command::Reoffer { leg, sdp }).await;
+    }
+
+    /// Sends an UPDATE without a body.
+    pub(crate) async fn refresh(&self, leg: LegId) {
+        let _ = self.commands.send(Command::Refresh { leg }).await;
+    }
+
+    /// Closes the connection that a leg was set up on.
+    pub(crate) async fn drop_connection(&self, leg: LegId) {
+        let _ = self.commands.send(Command::DropConnection { leg }).await;
+    }
+
     /// Ends a leg; its last event follows.
     pub(crate) async fn hang_up(&self, leg: LegId) {
         let _ = self.commands.send(Command::HangUp { leg }).await;
@@ -117,18 +152,15 @@ pub(crate) struct SipTransport {
 }
 
 impl SipTransport {
-    /// Takes over bound sockets; both have the same port.
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        udp: UdpSocket,
-        tcp: TcpListener,
-        local: SocketAddr,
-    ) -> (Self, SipHandle) {
+    /// Takes over bound sockets.
+    pub(crate) fn new(endpoint: Endpoint, sockets: Sockets) -> (Self, SipHandle) {
+        let Sockets { udp, tcp, tls: (tls, acceptor), local } = sockets;
         let (command_sender, commands) = mpsc::channel(COMMAND_CAPACITY);
         let (incoming_sender, incoming) = mpsc::channel(INCOMING_CAPACITY);
         let (registration, registration_receiver) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(tcp, incoming_sender.clone()));
+        tasks.spawn(accept(tcp, None, incoming_sender.clone()));
+        tasks.spawn(accept(tls, Some(acceptor), incoming_sender.clone()));
         let transport = Self {
             endpoint,
             udp: Arc::new(udp),
@@ -189,7 +221,7 @@ impl SipTransport {
 
     fn handle_incoming(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Connected(stream, peer) => {
+            Incoming::Connected(stream, peer, tls) => {
                 if self.connections.len() >= MAX_CONNECTIONS {
                     tracing::warn!(%peer, "too many sip connections, closed the newest");
                     return;
@@ -199,14 +231,25 @@ impl SipTransport {
                 self.next_connection += 1;
                 let (outgoing_sender, outgoing) = mpsc::channel(OUTGOING_CAPACITY);
                 self.connections.insert(number, outgoing_sender);
-                let flow = Flow { channel: Channel::Tcp(number), peer, local };
-                self.tasks.spawn(serve(stream, flow, self.incoming_sender.clone(), outgoing));
+                // What is written goes out at once, in segments of its own.
+                let _ = stream.set_nodelay(true);
+                let incoming = self.incoming_sender.clone();
+                match tls {
+                    None => {
+                        let flow = Flow { channel: Channel::Tcp(number), peer, local };
+                        self.tasks.spawn(serve(stream, flow, incoming, outgoing));
+                    }
+                    Some(acceptor) => {
+                        let flow = Flow { channel: Channel::Tls(number), peer, local };
+                        self.tasks.spawn(serve_tls(acceptor, stream, flow, incoming, outgoing));
+                    }
+                }
             }
             Incoming::Message(flow, message) => {
                 self.endpoint.handle_message(now(), flow, *message);
             }
             Incoming::Closed(flow) => {
-                if let Channel::Tcp(number) = flow.channel {
+                if let Some(number) = flow.channel.connection() {
                     self.connections.remove(&number);
                 }
                 self.endpoint.handle_flow_closed(now(), flow);
@@ -221,20 +264,30 @@ impl SipTransport {
                 self.endpoint.invite(now(), leg, invitation);
             }
             Command::HangUp { leg } => self.endpoint.hang_up(now(), leg),
+            Command::Acknowledge { leg, sdp } => self.endpoint.acknowledge(leg, sdp),
+            Command::Reoffer { leg, sdp } => self.endpoint.reoffer(now(), leg, sdp),
+            Command::Refresh { leg } => self.endpoint.refresh(now(), leg),
+            Command::DropConnection { leg } => {
+                let flow = self.endpoint.flow_of(leg);
+                if let Some(number) = flow.and_then(|flow| flow.channel.connection()) {
+                    // Without its sender the connection's task ends and reports the close.
+                    self.connections.remove(&number);
+                }
+            }
         }
     }
 
     /// Sends what the core wants sent, and tells what it wants told.
     async fn deliver(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            match transmit.flow.channel {
-                Channel::Udp => {
+            match transmit.flow.channel.connection() {
+                None => {
                     let sent = self.udp.send_to(&transmit.message, transmit.flow.peer).await;
                     if let Err(error) = sent {
                         tracing::warn!(peer = %transmit.flow.peer, %error, "cannot send sip");
                     }
                 }
-                Channel::Tcp(number) => {
+                Some(number) => {
                     let connection = self.connections.get(&number);
                     let is_full = connection
                         .is_some_and(|outgoing| outgoing.try_send(transmit.message).is_err());
@@ -251,6 +304,7 @@ impl SipTransport {
                     tracing::info!(is_registered = binding.is_some(), "registration changed");
                     let _ = self.registration.send(binding.map(|binding| Registration {
                         local_ip: binding.flow.local.ip(),
+                        is_secure: binding.flow.is_secure(),
                         expires_at: Instant::from_std(binding.expires_at),
                     }));
                 }
@@ -260,7 +314,7 @@ impl SipTransport {
     }
 
     fn tell(&mut self, leg: LegId, event: LegEvent) {
-        let is_last = !matches!(event, LegEvent::Answered { .. });
+        let is_last = !matches!(event, LegEvent::Answered { .. } | LegEvent::Offered { .. });
         if let Some(news) = self.news.get(&leg)
             && let Err(error) = news.try_send((leg, event))
         {
@@ -270,64 +324,6 @@ impl SipTransport {
             self.news.remove(&leg);
         }
     }
-}
-
-async fn accept(listener: TcpListener, incoming: mpsc::Sender<Incoming>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if incoming.send(Incoming::Connected(stream, peer)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a sip connection, trying again");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
-}
-
-/// Reads and writes one connection until either side closes it or its bytes stop being SIP.
-async fn serve(
-    mut stream: TcpStream,
-    flow: Flow,
-    incoming: mpsc::Sender<Incoming>,
-    mut outgoing: mpsc::Receiver<Bytes>,
-) {
-    let (mut reader, mut writer) = stream.split();
-    let mut framer = StreamFramer::default();
-    let mut buffer = [0; 8192];
-    'connection: loop {
-        tokio::select! {
-            read = reader.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => break,
-                Ok(length) => {
-                    framer.push(&buffer[..length]);
-                    loop {
-                        match framer.next_message() {
-                            Ok(Some(message)) => {
-                                let message = Incoming::Message(flow, Box::new(message));
-                                if incoming.send(message).await.is_err() {
-                                    return;
-                                }
-                            }
-                            Ok(None) => break,
-                            Err(error) => {
-                                tracing::debug!(peer = %flow.peer, %error, "closed a connection");
-                                break 'connection;
-                            }
-                        }
-                    }
-                }
-            },
-            message = outgoing.recv() => match message {
-                Some(message) => if writer.write_all(&message).await.is_err() { break },
-                None => break,
-            },
-        }
-    }
-    let _ = incoming.send(Incoming::Closed(flow)).await;
 }
 
 /// The address that this machine uses towards `peer`: connecting a UDP socket sends nothing.

@@ -37,12 +37,13 @@ pub fn tone(frequency: f64, milliseconds: u32) -> Audio {
 /// A call whose parties are told apart by their pitch.
 pub fn plan(shape: Shape, codec: Codec, milliseconds: u32) -> CallPlan {
     CallPlan {
-        agent_extension_id: Account::demo().agents[0].extension_id.clone(),
         shape,
         codec,
-        loss_percent: 0.0,
-        customer: tone(CUSTOMER_HZ, milliseconds),
-        agent: tone(AGENT_HZ, milliseconds),
+        ..CallPlan::new(
+            &Account::demo().agents[0].extension_id,
+            tone(CUSTOMER_HZ, milliseconds),
+            tone(AGENT_HZ, milliseconds),
+        )
     }
 }
 

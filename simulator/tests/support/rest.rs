@@ -48,6 +48,12 @@ impl Rest {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// The whole answer to a GET below the account's path.
+    pub async fn response(&self, path: &str) -> reqwest::Response {
+        let url = format!("{}/restapi/v1.0/account/~{path}", self.url);
+        self.client.get(url).bearer_auth(&self.token).send().await.unwrap()
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.request(Method::GET, path, &Value::Null).await
     }

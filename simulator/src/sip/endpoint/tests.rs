@@ -35,11 +35,16 @@ impl Fixture {
 
     /// A device whose leg 1 has been invited; the INVITE.
     fn invited(channel: Channel) -> (Self, String) {
+        Self::invited_in(channel, Variant::default())
+    }
+
+    fn invited_in(channel: Channel, variant: Variant) -> (Self, String) {
         let mut fixture = Self::registered(channel);
         let invitation = Invitation {
             caller: "+14085550100".into(),
             headers: vec![("p-rc-api-ids", "party-id=p-1-3;session-id=s-1".into())],
-            sdp: "v=0\r\n".into(),
+            sdp: (variant != Variant::LateOffer).then(|| "v=0\r\n".into()),
+            variant,
         };
         fixture.endpoint.invite(fixture.now, 1, invitation);
         let invite = fixture.sent().unwrap();
@@ -300,6 +305,86 @@ fn a_refusal_is_acknowledged_every_time() {
 }
 
 #[test]
+fn the_offer_of_a_device_is_answered_in_the_ack() {
+    let (mut fixture, invite) = Fixture::invited_in(TCP, Variant::LateOffer);
+    assert!(invite.ends_with("Content-Length: 0\r\n\r\n") && !invite.contains("Content-Type"));
+    fixture.receive(&response(&invite, "200 OK"));
+    assert_eq!(fixture.sent(), None);
+    let offered = Event::Leg(1, LegEvent::Offered { sdp: vec![] });
+    assert_eq!(fixture.event(), Some(offered));
+    fixture.endpoint.acknowledge(1, "v=0\r\n".into());
+    let ack = fixture.sent().unwrap();
+    assert!(ack.starts_with("ACK ") && ack.ends_with("\r\n\r\nv=0\r\n"), "{ack}");
+    assert_eq!(fixture.exchange(&response(&invite, "200 OK")), ack);
+}
+
+#[test]
+fn a_leg_that_waits_for_our_answer_can_be_hung_up() {
+    let (mut fixture, invite) = Fixture::invited_in(TCP, Variant::LateOffer);
+    fixture.receive(&response(&invite, "200 OK"));
+    fixture.endpoint.hang_up(fixture.now, 1);
+    assert!(fixture.sent().unwrap().starts_with("ACK "));
+    assert!(fixture.sent().unwrap().starts_with("BYE "));
+}
+
+#[test]
+fn lost_acks_are_sent_once_the_device_has_repeated_itself() {
+    let (mut fixture, invite) = Fixture::invited_in(UDP, Variant::LostAck);
+    for _ in 0..2 {
+        fixture.receive(&response(&invite, "200 OK"));
+        assert_eq!(fixture.sent(), None);
+    }
+    assert!(fixture.exchange(&response(&invite, "200 OK")).starts_with("ACK "));
+}
+
+#[test]
+fn an_invite_is_taken_back_once_the_device_has_reacted() {
+    let (mut fixture, invite) = Fixture::invited_in(TCP, Variant::Cancelled);
+    let cancel = fixture.exchange(&response(&invite, "100 Trying"));
+    assert!(cancel.starts_with("CANCEL "), "{cancel}");
+}
+
+#[test]
+fn a_leg_that_is_up_is_renegotiated_and_refreshed_one_after_the_other() {
+    let (mut fixture, _) = Fixture::answered(UDP);
+    fixture.endpoint.reoffer(fixture.now, 1, "v=1\r\n".into());
+    let reinvite = fixture.sent().unwrap();
+    assert!(reinvite.starts_with("INVITE sip:gw@127.0.0.1:40001"), "{reinvite}");
+    assert!(reinvite.ends_with("\r\n\r\nv=1\r\n") && reinvite.contains(";tag=device"));
+    // Not while it is under way.
+    fixture.endpoint.refresh(fixture.now, 1);
+    assert_eq!(fixture.sent(), None);
+    assert_eq!(fixture.wait(), T1);
+    assert_eq!(fixture.sent().as_ref(), Some(&reinvite));
+    let ack = fixture.exchange(&response(&reinvite, "200 OK"));
+    assert!(ack.starts_with("ACK "), "{ack}");
+    let number = |message: &str, method: &str| -> u32 {
+        let line = header_line(message, "CSeq:").to_owned();
+        line.trim_start_matches("CSeq: ").trim_end_matches(method).trim().parse().unwrap()
+    };
+    assert_eq!(number(&ack, "ACK"), number(&reinvite, "INVITE"));
+
+    fixture.endpoint.refresh(fixture.now, 1);
+    let update = fixture.sent().unwrap();
+    assert!(update.starts_with("UPDATE ") && update.ends_with("Content-Length: 0\r\n\r\n"));
+    assert_eq!(number(&update, "UPDATE"), number(&reinvite, "INVITE") + 1);
+    fixture.receive(&response(&update, "200 OK"));
+    assert_eq!(fixture.sent(), None);
+    fixture.endpoint.hang_up(fixture.now, 1);
+    assert_eq!(number(&fixture.sent().unwrap(), "BYE"), number(&update, "UPDATE") + 1);
+}
+
+#[test]
+fn a_refused_renegotiation_changes_nothing() {
+    let (mut fixture, _) = Fixture::answered(TCP);
+    fixture.endpoint.reoffer(fixture.now, 1, "v=1\r\n".into());
+    let reinvite = fixture.sent().unwrap();
+    let ack = fixture.exchange(&response(&reinvite, "488 Not Acceptable Here"));
+    assert_eq!(header_line(&ack, "Via:"), header_line(&reinvite, "Via:"));
+    assert_eq!(fixture.event(), None);
+}
+
+#[test]
 fn a_leg_outlives_its_connection_and_a_reinvite_brings_it_to_the_next_one() {
     let (mut fixture, invite) = Fixture::answered(TCP);
     fixture.endpoint.handle_flow_closed(fixture.now, fixture.flow);
@@ -337,7 +422,8 @@ fn a_leg_that_was_not_brought_back_ends_over_the_registration() {
 #[test]
 fn without_a_registration_a_leg_fails_at_once() {
     let mut endpoint = Endpoint::new(Account::demo(), 1);
-    let invitation = Invitation { caller: "+1".into(), headers: vec![], sdp: String::new() };
+    let variant = Variant::default();
+    let invitation = Invitation { caller: "+1".into(), headers: vec![], sdp: None, variant };
     endpoint.invite(Instant::now(), 1, invitation);
     let failed = Event::Leg(1, LegEvent::Failed(LegFailure::NotRegistered));
     assert_eq!(endpoint.poll_event(), Some(failed));

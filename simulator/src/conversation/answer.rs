@@ -1,0 +1,127 @@
+//! What becomes of a call's legs once their INVITEs are out.
+
+use super::Conversation;
+use super::leg::{Leg, MediaStream};
+use crate::audio::ResampleError;
+use crate::media::Recording;
+use crate::report::Outcome;
+use crate::sdp::{answer, read_answer};
+use crate::sip::leg::{LegEvent, LegFailure, LegId};
+use crate::switchboard::Side;
+use anyhow::Context;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::time::Instant;
+
+impl Conversation {
+    pub(super) async fn handle_leg(&mut self, id: LegId, event: LegEvent) {
+        match event {
+            LegEvent::Answered { sdp } => self.handle_answer(id, &sdp, false).await,
+            LegEvent::Offered { sdp } => self.handle_answer(id, &sdp, true).await,
+            LegEvent::Failed(failure) => {
+                let Some(mut leg) = self.legs.remove(&id) else { return };
+                let party = &leg.party_id;
+                tracing::warn!(call = %self.session_id, party, ?failure, "leg failed");
+                leg.outcome = Some(failure.into());
+                self.ended.push((id, leg.report()));
+                // After a refusal the supervisor's party stays behind, as it does on the real service, and keeps
+                // further requests out until it is deleted. What was taken back leaves nothing.
+                if failure == LegFailure::Cancelled {
+                    self.forget_supervisor(&leg.party_id);
+                }
+            }
+            LegEvent::Ended => {
+                let Some(leg) = self.legs.remove(&id) else { return };
+                tracing::info!(call = %self.session_id, party = leg.party_id, "leg ended");
+                self.ended.push((id, leg.report()));
+                self.forget_supervisor(&leg.party_id);
+            }
+        }
+    }
+
+    /// A deleted party is gone already, and the parties of an ended call stay.
+    fn forget_supervisor(&self, party_id: &str) {
+        let mut switchboard = self.switchboard();
+        let _ = switchboard.remove_supervisor(&self.session_id, party_id, SystemTime::now());
+    }
+
+    /// The device has answered with an answer, or with an offer of its own.
+    async fn handle_answer(&mut self, id: LegId, sdp: &[u8], is_offer: bool) {
+        let Some(mut leg) = self.legs.remove(&id) else { return };
+        let opened = self.open_streams(&mut leg, sdp).await;
+        leg.reply = None;
+        let party = leg.party_id.clone();
+        match opened {
+            Ok(acknowledgement) => {
+                if is_offer {
+                    self.sip.acknowledge(id, acknowledgement).await;
+                }
+                leg.is_answered = true;
+                leg.outcome = Some(Outcome::Answered);
+                self.legs.insert(id, leg);
+            }
+            Err(error) => {
+                tracing::warn!(call = %self.session_id, party, %error, "cannot use the answer");
+                leg.outcome = Some(Outcome::Unusable);
+                self.legs.insert(id, leg);
+                self.sip.hang_up(id).await;
+                return;
+            }
+        }
+        tracing::info!(call = %self.session_id, party, "leg answered");
+        self.switchboard().supervisor_answered(&self.session_id, &party, SystemTime::now());
+        let is_everyone_heard = [Side::Customer, Side::Agent]
+            .into_iter()
+            .all(|side| self.legs.values().any(|leg| leg.hears(side)));
+        self.clock.leg_answered(Instant::now(), is_everyone_heard);
+    }
+
+    /// Gives the answer of the last line, for a device that has offered.
+    async fn open_streams(&mut self, leg: &mut Leg, sdp: &[u8]) -> anyhow::Result<String> {
+        let accepted = read_answer(sdp, leg.lines.len(), self.plan.codec)?;
+        let mut acknowledgement = String::new();
+        let address = leg.address();
+        for (line, accepted) in leg.lines.iter_mut().zip(accepted) {
+            let Some(accepted) = accepted else { continue };
+            let tag = accepted.crypto.map_or(1, |crypto| crypto.tag);
+            acknowledgement = answer(address, line.port(), &accepted, line.crypto(tag).as_ref());
+            if let Some(pool) = &self.pool {
+                let stream = pool.add(accepted).context("the recording has another codec")?;
+                leg.pooled.push(stream);
+                continue;
+            }
+            let recording = self.recording(accepted.codec.sample_rate()).await?;
+            let (loss, variant) = (self.plan.loss_percent, self.plan.variant);
+            let stream =
+                MediaStream::open(line, accepted, recording, loss, variant, &mut self.rng)?;
+            leg.streams.extend(stream);
+        }
+        Ok(acknowledgement)
+    }
+
+    /// Both voices at a sample rate. Most calls need one rate, and most recordings have it.
+    async fn recording(&mut self, sample_rate: u32) -> anyhow::Result<Arc<Recording>> {
+        if let Some(recording) = self.recordings.get(&sample_rate) {
+            return Ok(recording.clone());
+        }
+        let (customer, agent) = (self.plan.customer.clone(), self.plan.agent.clone());
+        let recording = tokio::task::spawn_blocking(move || -> Result<_, ResampleError> {
+            Recording::new(&customer, &agent, sample_rate)
+        })
+        .await??;
+        let recording = Arc::new(recording);
+        self.recordings.insert(sample_rate, recording.clone());
+        Ok(recording)
+    }
+}
+
+impl From<LegFailure> for Outcome {
+    fn from(failure: LegFailure) -> Self {
+        match failure {
+            LegFailure::NotRegistered => Self::NotRegistered,
+            LegFailure::Rejected(status) => Self::Refused(status),
+            LegFailure::NoResponse => Self::NoResponse,
+            LegFailure::Cancelled => Self::Cancelled,
+        }
+    }
+}
