@@ -11,5 +11,5 @@ pub use client::{Client, Credentials};
 pub use error::Error;
 pub use event::{Notification, SessionEvent};
 pub use model::{
-    ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty,
+    ActiveCall, OutboundProxy, PeerId, Presence, Session, SessionParty, SipInfo, SupervisorParty,
 };
