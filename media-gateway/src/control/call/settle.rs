@@ -198,8 +198,10 @@ impl Call {
     fn stage_of(&self, plan: &Plan, wanted: &[Target]) -> Stage {
         let wanted = || self.attachments.iter().filter(|it| wanted.contains(&it.target));
         match plan {
-            _ if self.looked_at.is_none() && self.attachments.is_empty() => {
-                if *plan == Plan::Ringing { Stage::Ringing } else { Stage::Looking }
+            _ if self.looked_at.is_none() => {
+                let agent = self.roster.agent(&self.agents, self.agent.as_deref());
+                let is_ringing = agent.is_some_and(SessionParty::is_ringing);
+                if is_ringing { Stage::Ringing } else { Stage::Looking }
             }
             Plan::Over => Stage::Ended,
             _ if self.consent.decision() == Decision::StopAndPurge => Stage::ConsentRefused,
