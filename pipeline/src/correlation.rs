@@ -111,7 +111,9 @@ impl Comparison {
             return None;
         }
         self.compared = frames;
-        let correlation = correlation(&one.levels(frames), &other.levels(frames));
+        // Before the later one began there is nothing to compare.
+        let start = one.start().max(other.start());
+        let correlation = correlation(&one.levels(start, frames), &other.levels(start, frames));
         let verdict = match correlation {
             SAME.. => Verdict::Same,
             ..=SEPARATE => Verdict::Separate,
@@ -126,7 +128,9 @@ impl Comparison {
 impl Envelope {
     fn push(&mut self, position: SamplePosition, pcm: &[i16]) {
         let sound = SOUND_LEVEL * SOUND_LEVEL * self.frame_len as f32;
-        for (at, sample) in (position.0.saturating_add(self.offset)..).zip(pcm) {
+        let start = position.0.saturating_add(self.offset);
+        for (ahead, sample) in (0_u64..).zip(pcm) {
+            let at = start.saturating_add(ahead);
             let frame = usize::try_from(at / self.frame_len).unwrap_or(usize::MAX);
             if frame >= MAX_FRAMES {
                 return;
@@ -142,8 +146,14 @@ impl Envelope {
     }
 
     /// Amplitudes: energies would let the loudest syllable decide alone.
-    fn levels(&self, frames: usize) -> Vec<f32> {
-        self.energies.iter().take(frames).map(|energy| energy.sqrt()).collect()
+    fn levels(&self, start: usize, end: usize) -> Vec<f32> {
+        let compared = self.energies.get(start..end).unwrap_or_default();
+        compared.iter().map(|energy| energy.sqrt()).collect()
+    }
+
+    /// The frame of its sample 0.
+    fn start(&self) -> usize {
+        usize::try_from(self.offset / self.frame_len).unwrap_or(usize::MAX)
     }
 }
 

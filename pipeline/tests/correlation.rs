@@ -69,11 +69,3 @@ fn copies_of_one_mix_are_the_same_whatever_they_went_through() {
         assert_eq!(verdict, Verdict::Same, "{delay_ms} ms late: {correlation}");
     }
 }
-
-#[test]
-fn a_mix_and_one_of_its_voices_are_not_taken_for_copies() {
-    let agent = voice("agent");
-    let both = mix(&agent, &voice("customer"));
-    let (verdict, correlation, _) = compare((&agent, RATE), (&both, RATE)).unwrap();
-    assert_eq!(verdict, Verdict::Separate, "{correlation}");
-}
