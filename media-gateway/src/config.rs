@@ -9,6 +9,8 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use tonic::transport::Endpoint;
 
+use crate::control::consent::Policies;
+
 /// The file as written. Turn it into a [`Config`] with [`Config::check`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct ConfigFile {
     /// What operators see, and how the gateway goes down.
     #[serde(default)]
     pub operations: OperationsSection,
+    /// What has to be said before a call is transcribed.
+    #[serde(default)]
+    pub consent: Policies,
 }
 
 /// `[ringcentral]`
@@ -174,6 +179,8 @@ pub struct Config {
     pub relay: Endpoint,
     /// What operators see, and how the gateway goes down.
     pub operations: OperationsConfig,
+    /// What has to be said before a call is transcribed.
+    pub consent: Policies,
 }
 
 /// The checked `[operations]`.
@@ -230,7 +237,7 @@ impl Config {
 
     /// Checks what was written.
     pub fn check(file: ConfigFile) -> Result<Self, ConfigError> {
-        let ConfigFile { ringcentral, sip, uplink, operations } = file;
+        let ConfigFile { ringcentral, sip, uplink, operations, consent } = file;
         let agents = ringcentral.agents;
         if agents.is_empty() {
             return Err(problem(
@@ -291,6 +298,7 @@ impl Config {
             transcribers: transcribers.collect::<Result<_, _>>()?,
             relay: endpoint("uplink.relay", &uplink.relay)?,
             operations: operations_config(&operations)?,
+            consent: checked(consent)?,
         })
     }
 }
@@ -468,6 +476,13 @@ fn operations_config(section: &OperationsSection) -> Result<OperationsConfig, Co
         return Err(problem("operations.drain_seconds", "must be 1 to 300"));
     }
     Ok(OperationsConfig { listen, drain_limit: Duration::from_secs(section.drain_seconds) })
+}
+
+fn checked(policies: Policies) -> Result<Policies, ConfigError> {
+    for agent in policies.groups.values().flat_map(|group| &group.agents) {
+        digits("consent.groups", agent)?;
+    }
+    Ok(policies)
 }
 
 fn account(

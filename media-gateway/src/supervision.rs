@@ -33,6 +33,8 @@ pub struct SuperviseRequest {
     pub agent: String,
     /// The live parties of the call with their roles, as the session says.
     pub parties: Vec<Party>,
+    /// Whether what is heard is kept back, because nobody has consented yet.
+    pub is_withheld: bool,
 }
 
 /// Whom a supervise request is about.
@@ -82,6 +84,8 @@ pub struct Match {
     pub request: SuperviseRequest,
     /// How it was recognised.
     pub by: MatchedBy,
+    /// The supervisor's own party, if the INVITE or the REST answer names it.
+    pub supervisor: Option<String>,
     /// Who speaks on each m-line, in order.
     pub media: Vec<Party>,
     /// The party id in the `i=` line of each m-line, in order.
@@ -241,14 +245,14 @@ impl Supervision {
     fn take(&mut self, id: RequestId, leg: LegId, ids: &InviteIds, by: MatchedBy) -> Option<Match> {
         let at = self.pending.iter().position(|pending| pending.id == id)?;
         let Pending { request, supervisor, .. } = self.pending.remove(at);
+        let supervisor = ids.supervisor.as_ref().and_then(|ids| ids.party.clone()).or(supervisor);
         let media = match &request.target {
             Target::Party(party) => vec![party.clone(); ids.media.len()],
             Target::Session => {
-                let own = ids.supervisor.as_ref().and_then(|ids| ids.party.clone()).or(supervisor);
-                session_media(&request, own.as_deref().unwrap_or("supervisor"), &ids.media)
+                session_media(&request, supervisor.as_deref().unwrap_or("supervisor"), &ids.media)
             }
         };
-        Some(Match { leg, request, by, media, ids: ids.media.clone() })
+        Some(Match { leg, request, by, supervisor, media, ids: ids.media.clone() })
     }
 }
 
@@ -318,7 +322,7 @@ fn opposite(known: &Party, parties: &[Party]) -> Option<Party> {
 }
 
 /// RingCentral mixes forms of one id within one message: with and without `p-` or `s-`.
-fn normalise(id: &str) -> &str {
+pub(crate) fn normalise(id: &str) -> &str {
     let id = id.trim();
     id.strip_prefix("p-").or_else(|| id.strip_prefix("s-")).unwrap_or(id)
 }

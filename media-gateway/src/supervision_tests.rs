@@ -9,7 +9,13 @@ fn parties() -> Vec<Party> {
 }
 
 fn request(target: Target) -> SuperviseRequest {
-    SuperviseRequest { call: CallId::new("s-1"), target, agent: "622".into(), parties: parties() }
+    SuperviseRequest {
+        call: CallId::new("s-1"),
+        target,
+        agent: "622".into(),
+        parties: parties(),
+        is_withheld: false,
+    }
 }
 
 fn agent() -> SuperviseRequest {

@@ -5,6 +5,7 @@
 pub mod captions;
 pub mod clock;
 pub mod codec;
+pub mod correlation;
 pub mod resample;
 pub mod rtp;
 pub mod speech;

@@ -9,9 +9,11 @@ use sidetone_proto::v1::{
 };
 use sidetone_proto::{CallId, Party};
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 use tracing::{Instrument, info, info_span, warn};
 
+use super::ear::Ear;
+use crate::control::LegNews;
 use crate::media::unix_ms;
 use crate::uplink::{Outcome, Uplink, UplinkState};
 
@@ -24,17 +26,18 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// Streams per call; a call has two parties, and legs may be replaced.
 pub(super) const STREAMS_CAPACITY: usize = 16;
 
-/// Publishes the call's life until every leg has ended and every party's audio is delivered or given up.
+/// Publishes the call's life until it is released and every party's audio is delivered or given up.
 ///
-/// `uplinks` closes when the last leg has ended.
+/// `uplinks` closes when the call is released.
 pub(super) async fn run(
     call: CallId,
     parties: Vec<Party>,
     uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
+    news: mpsc::Sender<LegNews>,
 ) {
     let span = info_span!("call", %call);
-    live(call, parties, uplinks, publisher).instrument(span).await;
+    live(call, parties, uplinks, publisher, news).instrument(span).await;
 }
 
 async fn live(
@@ -42,6 +45,7 @@ async fn live(
     parties: Vec<Party>,
     mut uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
+    news: mpsc::Sender<LegNews>,
 ) {
     let started = CallStarted {
         call_id: call.to_string(),
@@ -55,6 +59,7 @@ async fn live(
     };
     let mut streams: Vec<Uplink> = Vec::new();
     let mut announced = None;
+    let mut ear = Ear::default();
     let mut tick = interval(STATUS_INTERVAL);
     loop {
         tokio::select! {
@@ -66,6 +71,13 @@ async fn live(
                 if let Some(state) = changed(announced, state_of(&streams)) {
                     announced = Some(state);
                     announce(&publisher, &call, state);
+                }
+                // When the board is behind, it will look at the call by itself.
+                if ear.hears_silence(Instant::now(), &streams) {
+                    let _ = news.try_send(LegNews::Silent { call: call.clone() });
+                }
+                if ear.hears_one_voice_twice(&streams) {
+                    let _ = news.send(LegNews::SameAudio { call: call.clone() }).await;
                 }
             }
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use caption_publisher::Publisher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sidetone_proto::Party;
+use sidetone_proto::{CallId, Party};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
@@ -20,13 +20,15 @@ use uuid::Uuid;
 
 use super::admission::{Admission, Denied};
 use super::connect::{ConnectError, Connected, Connector};
+use super::controller::Sources;
 use super::device::device;
 use super::flows::Flows;
 use super::invites::Waiting;
 use super::legs::Legs;
 use super::registrar::Registrar;
-use super::{Refusals, watcher};
+use super::{Refusals, controller};
 use crate::config::{Config, Transport};
+use crate::control::{Commands, LegNews};
 use crate::metrics;
 use crate::ringcentral::Client;
 use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
@@ -77,6 +79,18 @@ pub(super) enum Input {
         parties: Vec<Party>,
     },
     Reregister,
+    HangUp {
+        leg: LegId,
+    },
+    /// A call's audio goes to the transcriber from now on, or is kept back.
+    Forward {
+        call: CallId,
+        is_withheld: bool,
+    },
+    /// No further leg of a call will come.
+    Release {
+        call: CallId,
+    },
 }
 
 /// Runs the gateway until it is cancelled and has wound down.
@@ -85,7 +99,7 @@ pub(super) async fn run(
     client: Arc<Client>,
     (udp, tcp): (UdpSocket, TcpListener),
     (connector, instance): (Connector, Uuid),
-    registered: watch::Sender<bool>,
+    (commands, registered): (Commands, watch::Sender<bool>),
     refusals: Refusals,
     shutdown: CancellationToken,
 ) {
@@ -95,11 +109,14 @@ pub(super) async fn run(
     let (input_sender, inputs) = mpsc::channel(INPUT_CAPACITY);
     let max_legs = config.max_calls.saturating_mul(LEGS_PER_CALL);
     let publisher = Publisher::start(config.relay.clone());
-    let watching = tokio::spawn(watcher::run(
+    let (news, legs) = mpsc::channel(controller::NEWS_CAPACITY);
+    let sources =
+        Sources { registered: registered.subscribe(), legs, commands, notifications: None };
+    let controlling = tokio::spawn(controller::run(
         config.clone(),
         client.clone(),
         input_sender.clone(),
-        registered.subscribe(),
+        sources,
         shutdown.clone(),
     ));
     let event_loop = EventLoop {
@@ -114,6 +131,7 @@ pub(super) async fn run(
             config.transport == Transport::Tls,
             Transcribers::connect(config.transcribers.clone()),
             publisher,
+            news.clone(),
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
@@ -123,9 +141,10 @@ pub(super) async fn run(
         client,
         refusals,
         input_sender,
+        news,
     };
     event_loop.run(inputs, shutdown).await;
-    let _ = watching.await;
+    let _ = controlling.await;
 }
 
 pub(super) struct EventLoop {
@@ -142,6 +161,7 @@ pub(super) struct EventLoop {
     pub(super) registered: watch::Sender<bool>,
     pub(super) refusals: Refusals,
     pub(super) input_sender: mpsc::Sender<Input>,
+    pub(super) news: mpsc::Sender<LegNews>,
 }
 
 impl EventLoop {
@@ -188,6 +208,9 @@ impl EventLoop {
             Input::SuperviseRefused { id } => self.supervision.refused(id),
             Input::Looked { matched, parties } => self.answer(matched.resolved(&parties)).await,
             Input::Reregister => self.reregister(),
+            Input::HangUp { leg } => self.hang_up(leg),
+            Input::Forward { call, is_withheld } => self.legs.withhold(&call, is_withheld),
+            Input::Release { call } => self.legs.release(&call),
         }
     }
 
@@ -232,6 +255,7 @@ impl EventLoop {
                 self.supervision.forget(leg);
                 self.waiting.remove(&leg);
                 self.legs.end(leg);
+                self.tell(LegNews::Ended { leg }).await;
             }
             Event::Refused { reason, flow } => {
                 self.refusals.count(metrics::label(&reason));
@@ -244,6 +268,11 @@ impl EventLoop {
                 self.stream_closed(stream);
             }
         }
+    }
+
+    /// Tells the control plane, which ends before this loop does.
+    pub(super) async fn tell(&self, news: LegNews) {
+        let _ = self.news.send(news).await;
     }
 
     fn hang_up(&mut self, leg: LegId) {
@@ -295,6 +324,7 @@ impl EventLoop {
         for leg in self.legs.ids() {
             self.hang_up(leg);
         }
+        self.legs.release_all();
         let waiting: Vec<LegId> = self.waiting.keys().copied().collect();
         for leg in waiting {
             self.deny(leg, Denied::Draining);

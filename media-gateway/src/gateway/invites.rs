@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::admission::Denied;
 use super::event_loop::{EventLoop, Input};
 use super::legs::{Unacceptable, acceptable_lines};
+use crate::control::LegNews;
 use crate::metrics;
 use crate::ringcentral::Client;
 use crate::sdp::Description;
@@ -65,13 +66,27 @@ impl EventLoop {
         });
     }
 
+    /// Answers a leg, and tells the control plane whether that went well.
     pub(super) async fn answer(&mut self, matched: Match) {
         let leg = matched.leg;
-        let Some(Waiting { offer, flow }) = self.waiting.remove(&leg) else { return };
+        let (call, target) = (matched.request.call.clone(), matched.request.target.clone());
+        let supervisor = matched.supervisor.clone();
+        let news = match self.try_answer(matched).await {
+            Ok(()) => LegNews::Up { call, target, leg, supervisor },
+            Err(why) => LegNews::Failed { call, target, why },
+        };
+        self.tell(news).await;
+    }
+
+    async fn try_answer(&mut self, matched: Match) -> Result<(), String> {
+        let leg = matched.leg;
+        let Some(Waiting { offer, flow }) = self.waiting.remove(&leg) else {
+            return Err("the INVITE was taken back".to_owned());
+        };
         let is_new = !self.legs.has_call(&matched.request.call);
         if let Err(denied) = self.admission.joining(self.legs.calls(), is_new) {
             self.deny(leg, denied);
-            return;
+            return Err(denied.to_string());
         }
         let signalling = self.flows.local_of(flow);
         let remote =
@@ -86,8 +101,13 @@ impl EventLoop {
             Ok(sdp) => {
                 metrics::INVITES_ANSWERED.increment();
                 self.send_answer(leg, Some(signalling), &sdp);
+                Ok(())
             }
-            Err(unacceptable) => self.reject(leg, unacceptable),
+            Err(unacceptable) => {
+                let why = unacceptable.to_string();
+                self.reject(leg, unacceptable);
+                Err(why)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The answered legs with their media, and the calls that they belong to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use caption_publisher::Publisher;
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{info, info_span, warn};
 
 use super::call;
+use crate::control::LegNews;
 use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
 use crate::sip::LegId;
@@ -33,6 +34,7 @@ pub(super) struct Legs {
     offers_srtp: bool,
     transcribers: Transcribers,
     publisher: Publisher,
+    news: mpsc::Sender<LegNews>,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
     /// One per call, from its first answer until its end is stored.
@@ -40,8 +42,11 @@ pub(super) struct Legs {
 }
 
 struct Call {
-    legs: HashSet<LegId>,
-    /// Dropped with the last leg.
+    /// Whether what is heard is kept back.
+    is_withheld: bool,
+    /// Of the streams that were opened, so that their audio can be kept back.
+    feeds: Vec<(LegId, Feed)>,
+    /// Dropped when the call is released.
     uplinks: mpsc::Sender<Uplink>,
 }
 
@@ -67,12 +72,14 @@ impl Legs {
         offers_srtp: bool,
         transcribers: Transcribers,
         publisher: Publisher,
+        news: mpsc::Sender<LegNews>,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
             offers_srtp,
             transcribers,
             publisher,
+            news,
             legs: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
@@ -113,8 +120,11 @@ impl Legs {
             Target::Party(_) => request.parties,
             Target::Session => parties.clone(),
         };
+        let is_withheld = self.calls.get(&call).map_or(request.is_withheld, |it| it.is_withheld);
         let (sdp, lines, uplinks) = match offer {
-            Some(offer) => self.answer_offer(session, offer, &parties, local).await?,
+            Some(offer) => {
+                self.answer_offer(session, offer, &parties, (local, is_withheld)).await?
+            }
             None => {
                 let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
                 let port = self.bind().await?;
@@ -124,11 +134,11 @@ impl Legs {
             }
         };
         info!(%call, %leg, ?by, streams = uplinks.len(), "leg answered");
-        self.enter_call(&call, leg, labels);
+        self.enter_call(&call, is_withheld, labels);
         let entered = Leg { call: call.clone(), session, sdp: sdp.clone(), local, lines };
         self.legs.insert(leg, entered);
         for uplink in uplinks {
-            self.hand_over(&call, uplink);
+            self.hand_over(&call, leg, uplink);
         }
         Ok(sdp)
     }
@@ -160,11 +170,12 @@ impl Legs {
         let description = Description::parse(body)?;
         let theirs = description.media.first().ok_or_else(|| not_acceptable("no media"))?;
         let format = offered_format(theirs)?;
-        let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
+        let is_withheld = self.calls.get(&call).is_some_and(|it| it.is_withheld);
+        let (stream, uplink) = self.open(port, format, theirs, crypto, (party, is_withheld))?;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.lines = Lines::Running(vec![Some(stream)]);
         }
-        self.hand_over(&call, uplink);
+        self.hand_over(&call, id, uplink);
         Ok(())
     }
 
@@ -211,16 +222,30 @@ impl Legs {
         Ok(sdp)
     }
 
-    /// A leg is over: its media end, and with the last leg the call.
+    /// A leg is over, and its media end. The call goes on: another leg may come.
     pub(super) fn end(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&leg.call) {
-            call.legs.remove(&id);
-            if call.legs.is_empty() {
-                self.calls.remove(&leg.call);
-            }
+            call.feeds.retain(|(of, _)| *of != id);
         }
+    }
+
+    /// No further leg of a call will come. With its legs gone, the call ends.
+    pub(super) fn release(&mut self, call: &CallId) {
+        self.calls.remove(call);
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// No further leg will come at all.
+    pub(super) fn release_all(&mut self) {
+        self.calls.clear();
+    }
+
+    /// What is heard on a call goes to the transcriber from now on, or is kept back.
+    pub(super) fn withhold(&mut self, call: &CallId, is_withheld: bool) {
+        let Some(call) = self.calls.get_mut(call) else { return };
+        call.is_withheld = is_withheld;
+        call.feeds.iter().for_each(|(_, feed)| feed.withhold(is_withheld));
     }
 
     /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
@@ -233,7 +258,7 @@ impl Legs {
         session: SessionVersion,
         offer: &Description,
         parties: &[Party],
-        local: IpAddr,
+        (local, is_withheld): (IpAddr, bool),
     ) -> Result<(String, Lines, Vec<Uplink>), Unacceptable> {
         let mut parties = parties.iter().cloned();
         let (mut ours, mut streams, mut uplinks) = (Vec::new(), Vec::new(), Vec::new());
@@ -246,6 +271,7 @@ impl Legs {
             };
             let port = self.bind().await?;
             let crypto = theirs.crypto.as_ref().map(|line| line.answered_with(rand::random()));
+            let party = (party, is_withheld);
             let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
             ours.push(Some(stream.local()));
             streams.push(Some(stream));
@@ -260,10 +286,11 @@ impl Legs {
         format: PayloadFormat,
         theirs: &Media,
         crypto: Option<CryptoLine>,
-        party: Party,
+        (party, is_withheld): (Party, bool),
     ) -> Result<(MediaStream, Uplink), Unacceptable> {
         let rate = format.codec.sample_rate();
         let feed = Feed::new(rate);
+        feed.withhold(is_withheld);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
         let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
             .map_err(|error| server_error(error.to_string()))?;
@@ -275,17 +302,20 @@ impl Legs {
         bound.map_err(|error| server_error(format!("no free pair of ports for RTP ({error})")))
     }
 
-    fn enter_call(&mut self, id: &CallId, leg: LegId, parties: Vec<Party>) {
-        let call = self.calls.entry(id.clone()).or_insert_with(|| {
+    fn enter_call(&mut self, id: &CallId, is_withheld: bool, parties: Vec<Party>) {
+        self.calls.entry(id.clone()).or_insert_with(|| {
             let (uplinks, received) = mpsc::channel(call::STREAMS_CAPACITY);
-            self.tasks.spawn(call::run(id.clone(), parties, received, self.publisher.clone()));
-            Call { legs: HashSet::new(), uplinks }
+            let (publisher, news) = (self.publisher.clone(), self.news.clone());
+            self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news));
+            Call { is_withheld, feeds: Vec::new(), uplinks }
         });
-        call.legs.insert(leg);
     }
 
-    fn hand_over(&self, call: &CallId, uplink: Uplink) {
-        let sent = self.calls.get(call).map(|call| call.uplinks.try_send(uplink));
+    fn hand_over(&mut self, call: &CallId, leg: LegId, uplink: Uplink) {
+        let sent = self.calls.get_mut(call).map(|call| {
+            call.feeds.push((leg, uplink.feed().clone()));
+            call.uplinks.try_send(uplink)
+        });
         if !matches!(sent, Some(Ok(()))) {
             warn!(%call, "the call has too many streams, one is not transcribed");
         }

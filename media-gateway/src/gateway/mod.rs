@@ -1,19 +1,20 @@
 //! The shell: sockets and tasks around the pure parts.
 //!
 //! [`Gateway::start`] binds the ports and starts one event loop, which owns the SIP user agent, the supervise requests and
-//! the legs. Beside it run a task per socket, one that looks for calls, one per m-line, one per uplink and one per call.
+//! the legs. Beside it run a task per socket, one for the control plane, one per m-line, one per uplink and one per call.
 
 mod admission;
 mod call;
 mod connect;
+mod controller;
 mod device;
+mod ear;
 mod event_loop;
 mod flows;
 mod instance;
 mod invites;
 mod legs;
 mod registrar;
-mod watcher;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::Config;
+use crate::control::Control;
 use crate::metrics;
 use crate::operations::Operations;
 use crate::ringcentral::{self, Client, Credentials};
@@ -47,6 +49,7 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Gateway {
     sip_address: SocketAddr,
+    control: Control,
     shutdown: CancellationToken,
     refusals: Refusals,
     operations: Option<Operations>,
@@ -134,13 +137,14 @@ impl Gateway {
             None => None,
         };
         let refusals = Refusals::default();
+        let (control, commands) = Control::new();
         info!(address = %sip_address, "listening for sip over udp and tcp");
         let event_loop = event_loop::run(
             Arc::new(config),
             client.clone(),
             (udp, tcp),
             (connector, instance),
-            registered,
+            (commands, registered),
             refusals.clone(),
             shutdown.clone(),
         );
@@ -151,12 +155,17 @@ impl Gateway {
                 debug!(%error, "could not end the login");
             }
         });
-        Ok(Self { sip_address, shutdown, refusals, operations, task })
+        Ok(Self { sip_address, control, shutdown, refusals, operations, task })
     }
 
     /// Where SIP is listened for, over UDP and TCP.
     pub fn sip_address(&self) -> SocketAddr {
         self.sip_address
+    }
+
+    /// Lists calls, and interferes with them.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Where metrics, health and readiness are served, if they are.

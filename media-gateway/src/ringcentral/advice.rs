@@ -9,6 +9,8 @@ use super::Error;
 pub enum Advice {
     /// The call is not ready: look at the session and try again, while it lives.
     RetryLater,
+    /// RingCentral is not well or can't be reached: try again soon, for as long as the call lives.
+    Unavailable,
     /// RingCentral does not see the device: have it registered again, then retry.
     Reregister,
     /// This party does not take an agent's extension (a carrier leg): ask again without it.
@@ -27,7 +29,7 @@ pub enum Advice {
 pub fn advise(error: &Error) -> Advice {
     let (status, code, message, parameter) = match error {
         Error::RateLimited { retry_after } => return Advice::Wait(*retry_after),
-        Error::Unreachable(_) | Error::Unreadable { .. } => return Advice::RetryLater,
+        Error::Unreachable(_) | Error::Unreadable { .. } => return Advice::Unavailable,
         Error::Login { .. } => return Advice::Misconfigured,
         Error::Refused { status, code, message, parameter, .. } => {
             (*status, code.as_str(), message, parameter)
@@ -44,7 +46,7 @@ pub fn advise(error: &Error) -> Advice {
         }
         (409, _) => Advice::CleanUp,
         (404, _) => Advice::Gone,
-        (408 | 425 | 500.., _) => Advice::RetryLater,
+        (408 | 425 | 500.., _) => Advice::Unavailable,
         _ => Advice::Misconfigured,
     }
 }
@@ -74,7 +76,8 @@ mod tests {
             (403, "CMN-408", "", Advice::Misconfigured),
             (403, "MBW-005", "", Advice::RetryLater),
             (409, "", "", Advice::CleanUp),
-            (503, "", "", Advice::RetryLater),
+            (503, "", "", Advice::Unavailable),
+            (503, "TAS-102", "", Advice::RetryLater),
             (400, "CMN-100", "", Advice::Misconfigured),
         ] {
             assert_eq!(advise(&refused(status, code, parameter)), advice, "{status} {code}");

@@ -20,7 +20,7 @@ pub use error::Error;
 pub use event::{Notification, SessionEvent};
 pub use groups::{Assignment, BulkAssignment, GroupMember, GroupPermission, MonitoringGroup};
 pub use model::{
-    ActiveCall, OutboundProxy, Presence, Session, SessionParty, SipInfo, SupervisorParty,
+    ActiveCall, OutboundProxy, PeerId, Presence, Session, SessionParty, SipInfo, SupervisorParty,
 };
 pub use notifications::{EventFilters, NOTIFICATION_CAPACITY, Notifications};
 pub use rate_limit::Group;

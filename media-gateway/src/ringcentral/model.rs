@@ -54,10 +54,23 @@ struct Owner {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Status {
     code: String,
     reason: String,
+    peer_id: Option<PeerId>,
+}
+
+/// Where a party that is `Gone` has gone to: an attended transfer, a pick-up of a parked call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerId {
+    /// The other call.
+    #[serde(deserialize_with = "id")]
+    pub telephony_session_id: String,
+    /// The party's id on it.
+    #[serde(deserialize_with = "id")]
+    pub party_id: String,
 }
 
 /// The answer to a supervise request.
@@ -109,9 +122,29 @@ impl SessionParty {
             .map(String::as_str)
     }
 
-    /// Whether the party has picked up and is not on its way out.
+    /// `Setup`, `Proceeding`, `Answered`, `Hold`, `Parked`, `Disconnected`, `Gone`, …: an open enumeration.
+    pub fn code(&self) -> &str {
+        &self.status.code
+    }
+
+    /// Whether the party has picked up and is neither held nor on its way out.
     pub fn is_answered(&self) -> bool {
         self.status.code == "Answered"
+    }
+
+    /// Whether the party is on hold: still on the call, and not to be heard.
+    pub fn is_on_hold(&self) -> bool {
+        self.status.code == "Hold"
+    }
+
+    /// Whether the party has yet to pick up.
+    pub fn is_ringing(&self) -> bool {
+        matches!(self.status.code.as_str(), "Setup" | "Proceeding")
+    }
+
+    /// Where a party that is `Gone` has gone to.
+    pub fn moved_to(&self) -> Option<&PeerId> {
+        self.status.peer_id.as_ref().filter(|_| self.status.code == "Gone")
     }
 
     /// Whether this is a supervisor's ear and not a participant.
@@ -119,9 +152,14 @@ impl SessionParty {
         self.status.reason == "Supervising"
     }
 
+    /// Whether the party has left the call, for good.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status.code.as_str(), "Disconnected" | "Gone")
+    }
+
     /// Whether the party takes part in the call: not gone, and not a supervisor.
     pub fn is_live(&self) -> bool {
-        !matches!(self.status.code.as_str(), "Disconnected" | "Gone") && !self.is_supervising()
+        !self.is_over() && !self.is_supervising()
     }
 }
 

@@ -86,6 +86,11 @@ impl Uplink {
         &self.party
     }
 
+    /// Where its audio comes from.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
     /// Samples per second of its audio.
     pub fn rate(&self) -> u32 {
         self.rate

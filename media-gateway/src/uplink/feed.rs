@@ -30,6 +30,8 @@ struct State {
     /// Wall clock at sample 0, in milliseconds since the Unix epoch. Absent until the first audio.
     anchor_unix_ms: Option<i64>,
     finished: bool,
+    /// What comes is dropped: nobody has consented to its transcription.
+    is_withheld: bool,
 }
 
 /// What the uplink sends next.
@@ -52,6 +54,7 @@ impl Feed {
             held: Share::of(metrics::RING_SECONDS),
             anchor_unix_ms: None,
             finished: false,
+            is_withheld: false,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
     }
@@ -60,6 +63,9 @@ impl Feed {
     /// anchors the party's clock with it.
     pub fn push(&self, audio: PartyAudio, rate: u32, arrived_unix_ms: i64) {
         let mut state = self.state();
+        if state.is_withheld {
+            return;
+        }
         let is_ready = match audio {
             PartyAudio::Frame { position, pcm } => {
                 let end = position.plus(pcm.len() as u64);
@@ -84,6 +90,32 @@ impl Feed {
         }
     }
 
+    /// From now on audio is dropped as if nothing were said, or taken.
+    pub fn withhold(&self, is_withheld: bool) {
+        self.state().is_withheld = is_withheld;
+    }
+
+    /// One past the newest sample.
+    pub fn heard_until(&self) -> SamplePosition {
+        self.state().ring.end()
+    }
+
+    /// Audio at or after a position that is still kept, as far as it fills frames.
+    pub fn audio_since(&self, mut position: SamplePosition) -> Vec<Chunk> {
+        let state = self.state();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = state.ring.next_after(position) {
+            position = chunk.end();
+            chunks.push(chunk);
+        }
+        chunks
+    }
+
+    /// Wall clock at sample 0, in milliseconds since the Unix epoch, once there was audio.
+    pub fn known_anchor(&self) -> Option<i64> {
+        self.state().anchor_unix_ms
+    }
+
     /// The party has left.
     pub fn finish(&self) {
         let mut state = self.state();
@@ -104,11 +136,6 @@ impl Feed {
             }
             self.changed().await;
         }
-    }
-
-    /// Wall clock at sample 0, in milliseconds since the Unix epoch, once there was audio.
-    pub(super) fn known_anchor(&self) -> Option<i64> {
-        self.state().anchor_unix_ms
     }
 
     /// Waits for the next push, or returns at once if there was one since the last wait.

@@ -1,0 +1,5 @@
+//! The board against a cloud that is only as real as it has to be, in virtual time.
+
+mod calls;
+mod cloud;
+mod properties;
