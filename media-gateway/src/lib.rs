@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod control;
+pub mod control_api;
 pub mod gateway;
 pub mod media;
 pub mod metrics;
