@@ -50,7 +50,11 @@ pub struct RingCentralSection {
     /// One leg per party, or one for the whole session.
     #[serde(default)]
     pub supervise: Supervise,
-    /// Between two presence requests, in milliseconds, 200 to 60000. Each agent is looked at once per round.
+    /// Whose telephony events are subscribed to.
+    #[serde(default)]
+    pub notifications: NotificationScope,
+    /// Between two presence requests, in milliseconds, 200 to 60000; while notifications come, at least 5000. Each agent
+    /// is looked at once per round.
     #[serde(default = "poll_interval_ms")]
     pub poll_interval_ms: u64,
 }
@@ -119,6 +123,19 @@ pub enum Supervise {
     Session,
 }
 
+/// Whose telephony events are subscribed to. Without them, calls are found by looking at the agents' presence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotificationScope {
+    /// Those of each agent.
+    #[default]
+    Agents,
+    /// Those of the whole account: fewer filters for many agents, and more events.
+    Account,
+    /// Nobody's.
+    Off,
+}
+
 /// What SIP travels on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,6 +170,8 @@ pub struct Config {
     pub agents: Vec<String>,
     /// Per party or per session.
     pub supervise: Supervise,
+    /// Whose telephony events are subscribed to.
+    pub notifications: NotificationScope,
     /// Between two presence requests.
     pub poll_interval: Duration,
     /// Where UDP and TCP are listened on.
@@ -285,6 +304,7 @@ impl Config {
             supervisor_device_id: ringcentral.supervisor_device_id,
             agents,
             supervise: ringcentral.supervise,
+            notifications: ringcentral.notifications,
             poll_interval: Duration::from_millis(ringcentral.poll_interval_ms),
             listen,
             transport: sip.transport,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use media_gateway::config::{ConfigFile, OperationsSection, RingCentralSection, SipSection};
+use media_gateway::control::consent;
 use serde::Deserialize;
 
 use crate::model::{ModelDirectory, resolve};
@@ -21,6 +22,8 @@ struct File {
     relay: web_relay::Config,
     #[serde(default)]
     operations: OperationsSection,
+    #[serde(default)]
+    consent: consent::Policies,
 }
 
 /// `[transcriber]`: what is left to decide when it runs as a child.
@@ -50,6 +53,8 @@ pub struct Config {
     pub relay: web_relay::Config,
     /// Metrics, health and readiness, and how long going down may take.
     pub operations: OperationsSection,
+    /// What has to be said before a call is transcribed.
+    pub consent: consent::Policies,
 }
 
 impl Default for TranscriberSection {
@@ -67,9 +72,9 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("cannot read the configuration {name}; README.md shows how to write one")
         })?;
-        let File { ringcentral, sip, transcriber, relay, operations } =
+        let File { ringcentral, sip, transcriber, relay, operations, consent } =
             toml::from_str(&text).with_context(|| name.to_string())?;
-        let config = Self { ringcentral, sip, transcriber, relay, operations };
+        let config = Self { ringcentral, sip, transcriber, relay, operations, consent };
         config.checked().with_context(|| name.to_string())
     }
 
@@ -103,6 +108,7 @@ impl Config {
             sip: self.sip.clone(),
             uplink,
             operations: self.operations.clone(),
+            consent: self.consent.clone(),
         })?)
     }
 
