@@ -12,6 +12,7 @@ use transcriber::recogniser::ModelError;
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
 use crate::model::ModelCommand;
+use crate::simulate::SimulateCommand;
 use crate::system::System;
 use crate::transcriber_process;
 
@@ -30,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Caption a call that is played by a stand-in for RingCentral: no account, no network
     Demo(DemoArguments),
+    /// Play RingCentral's cloud, with calls of every kind: to develop and to try without an account
+    Simulate(SimulateCommand),
     /// Run everything from one configuration file
     Serve {
         /// The configuration, in TOML
@@ -69,6 +72,10 @@ impl Cli {
                 log("warn");
                 let plan = arguments.plan().map_err(unusable)?;
                 runtime()?.block_on(demo::run(plan, arguments.printer()))?;
+            }
+            Command::Simulate(command) => {
+                log("warn");
+                runtime()?.block_on(command.run())?;
             }
             Command::Serve { config } => {
                 log("info");
@@ -136,6 +143,11 @@ fn log(level: &str) {
     // whisper.cpp tells a page about every model that it loads.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},whisper_rs=warn")));
+    // At its finest level the WebSocket's library writes out the request, which holds a token.
+    let filter = match "tungstenite=warn".parse() {
+        Ok(handshakes) => filter.add_directive(handshakes),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod model;
+mod simulate;
 pub mod system;
 mod transcriber_process;
 
