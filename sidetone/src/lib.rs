@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod init;
 pub mod model;
 pub mod system;
 mod transcriber_process;

@@ -97,7 +97,7 @@ impl Examination {
                 let mend = "correct the file, or write a new one with `sidetone init`";
                 chart.add(CONFIGURATION, Outcome::failed(error, mend));
                 for name in AFTER_CONFIGURATION {
-                    chart.check(name, &[CONFIGURATION], async { (Outcome::ok(""), ()) }).await;
+                    chart.add(name, blocked_by(CONFIGURATION));
                 }
             }
         }
@@ -298,6 +298,10 @@ async fn neighbours(
     chart.check(RELAY, &[], relay).await;
 }
 
+fn blocked_by(missing: &str) -> Outcome {
+    Outcome::skipped(format!("it needs {missing}, which has not passed"))
+}
+
 /// Asks again after a rate limit, for a while.
 async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + PATIENCE;
@@ -330,7 +334,7 @@ impl<F: FnMut(&Check)> Chart<F> {
             !self.report.checks.iter().find(of_that_name).is_some_and(|it| it.outcome.has_passed())
         });
         if let Some(missing) = missing {
-            self.add(name, Outcome::skipped(format!("it needs {missing}, which has not passed")));
+            self.add(name, blocked_by(missing));
             return None;
         }
         let (outcome, more) = look.await;
