@@ -69,6 +69,9 @@ impl InitArguments {
         let agents = answer(self.agents, "SIDETONE_AGENTS", "agents' extension numbers or ids")?;
         let agents: Vec<String> =
             agents.split([',', ' ']).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        if agents.is_empty() {
+            bail!("no agent is named; give at least one extension number or id with --agents");
+        }
         let agents = match is_reachable {
             true => {
                 let found = find_agents(&agents, &client.extensions().await?)?;
