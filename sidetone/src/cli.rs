@@ -11,6 +11,8 @@ use transcriber::recogniser::ModelError;
 
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
+use crate::doctor::DoctorArguments;
+use crate::init::InitArguments;
 use crate::model::ModelCommand;
 use crate::simulate::SimulateCommand;
 use crate::system::System;
@@ -39,6 +41,10 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "sidetone.toml")]
         config: PathBuf,
     },
+    /// Check everything that must be true for a RingCentral account to work, and say how to mend what is not
+    Doctor(DoctorArguments),
+    /// Ask for what a RingCentral account needs, and write the configuration file
+    Init(InitArguments),
     /// Whisper models: download, list, check
     #[command(subcommand)]
     Model(ModelCommand),
@@ -81,6 +87,14 @@ impl Cli {
                 log("info");
                 let config = Config::read(&config).map_err(unusable)?;
                 runtime()?.block_on(serve(config))?;
+            }
+            Command::Doctor(arguments) => {
+                log("off");
+                runtime()?.block_on(arguments.run())?;
+            }
+            Command::Init(arguments) => {
+                log("off");
+                runtime()?.block_on(arguments.run())?;
             }
             Command::Model(command) => {
                 log("warn");

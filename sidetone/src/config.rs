@@ -68,14 +68,23 @@ impl Default for TranscriberSection {
 impl Config {
     /// Reads a file and checks it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(path)?.checked().with_context(|| path.display().to_string())
+    }
+
+    /// Reads a file. Its values may still make no sense.
+    pub fn parse(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read the configuration {name}; README.md shows how to write one")
+            format!("cannot read the configuration {name}; `sidetone init` writes one")
         })?;
         let File { ringcentral, sip, transcriber, relay, operations, consent } =
-            toml::from_str(&text).with_context(|| name.to_string())?;
-        let config = Self { ringcentral, sip, transcriber, relay, operations, consent };
-        config.checked().with_context(|| name.to_string())
+            toml::from_str(&text).map_err(|error| {
+                // Without the line itself, which may hold a secret.
+                let before = error.span().and_then(|span| text.get(..span.start));
+                let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+                anyhow::anyhow!("{name}, line {line}: {}", error.message())
+            })?;
+        Ok(Self { ringcentral, sip, transcriber, relay, operations, consent })
     }
 
     /// Finds the model and looks over every value.

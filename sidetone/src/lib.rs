@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod init;
 pub mod model;
 mod simulate;
 pub mod system;

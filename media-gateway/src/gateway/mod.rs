@@ -5,13 +5,13 @@
 
 mod admission;
 mod call;
-mod connect;
+pub(crate) mod connect;
 mod controller;
-mod device;
+pub(crate) mod device;
 mod ear;
 mod event_loop;
 mod flows;
-mod instance;
+pub(crate) mod instance;
 mod invites;
 mod legs;
 mod registrar;
@@ -206,7 +206,7 @@ impl Refusals {
 }
 
 /// Binds UDP and TCP on the same port number.
-async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut attempts = if address.port() == 0 { BIND_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
