@@ -1,140 +1,22 @@
-//! The gateway's configuration: the file as written, and the checked form that the rest of the crate holds.
+//! The gateway's configuration: the file as written ([`file`]), and the checked form that the rest of the crate holds.
 
-use std::fmt;
+mod file;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{Error as _, IgnoredAny};
-use serde::{Deserialize, Deserializer};
 use tonic::transport::Endpoint;
 
 use crate::control::consent::Policies;
 
-/// The file as written. Turn it into a [`Config`] with [`Config::check`].
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfigFile {
-    /// The platform, and whom to listen to.
-    pub ringcentral: RingCentralSection,
-    /// The supervisor's phone.
-    #[serde(default)]
-    pub sip: SipSection,
-    /// Where audio and events go.
-    pub uplink: UplinkSection,
-    /// What operators see, and how the gateway goes down.
-    #[serde(default)]
-    pub operations: OperationsSection,
-    /// What has to be said before a call is transcribed.
-    #[serde(default)]
-    pub consent: Policies,
-}
+pub use file::{
+    ConfigFile, ControlSection, NotificationScope, OperationsSection, RingCentralSection, Secret,
+    SipSection, Supervise, Transport, UplinkSection,
+};
 
-/// `[ringcentral]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RingCentralSection {
-    /// Such as `https://platform.ringcentral.com`.
-    #[serde(default = "production_server")]
-    pub server: String,
-    /// Of the app.
-    pub client_id: String,
-    /// Of the app.
-    pub client_secret: Secret,
-    /// Of the supervisor's extension.
-    pub jwt: Secret,
-    /// The supervisor's device, of type "Existing Phone".
-    pub supervisor_device_id: String,
-    /// Extension ids of the agents to listen to.
-    pub agents: Vec<String>,
-    /// One leg per party, or one for the whole session.
-    #[serde(default)]
-    pub supervise: Supervise,
-    /// Between two presence requests, in milliseconds, 200 to 60000. Each agent is looked at once per round.
-    #[serde(default = "poll_interval_ms")]
-    pub poll_interval_ms: u64,
-}
-
-/// `[sip]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SipSection {
-    /// Where UDP and TCP are listened on.
-    pub listen: String,
-    /// How the device registers.
-    pub transport: Transport,
-    /// Each `host:port`, the preferred one first; the next is used when it fails. Empty: as `sip-info` says.
-    pub outbound_proxies: Vec<String>,
-    /// Certificates in PEM that are trusted besides the system's, for `transport = "tls"`.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Where the device's instance id is kept between starts. Absent: the id follows from the device id, which does for
-    /// one gateway per device.
-    pub state_directory: Option<PathBuf>,
-    /// With the next three: absent, taken from `sip-info`.
-    pub domain: Option<String>,
-    /// SIP user name.
-    pub user_name: Option<String>,
-    /// User name of the digest.
-    pub authorization_id: Option<String>,
-    /// SIP password.
-    pub password: Option<Secret>,
-    /// Addresses or networks (`192.0.2.0/24`) whose INVITEs are taken besides those of the registered flow.
-    pub allowed_sources: Vec<String>,
-    /// Calls at once.
-    pub max_calls: usize,
-    /// INVITEs in a second, at least 1; a burst may be one second's worth.
-    pub max_calls_per_second: u32,
-}
-
-/// `[uplink]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UplinkSection {
-    /// The gRPC addresses of one or more transcribers: `"http://..."`, or a list of those. When one fails, its parties
-    /// move to another.
-    #[serde(alias = "transcriber", deserialize_with = "one_or_more")]
-    pub transcribers: Vec<String>,
-    /// The relay's gRPC address.
-    pub relay: String,
-}
-
-/// `[operations]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OperationsSection {
-    /// Where `/metrics`, `/health` and `/ready` are served over HTTP. Absent: nowhere.
-    pub listen: Option<String>,
-    /// How long a shutdown waits for the last audio to be acknowledged, in seconds, 1 to 300.
-    pub drain_seconds: u64,
-}
-
-/// What a supervise request is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Supervise {
-    /// One leg per party: speakers are known.
-    #[default]
-    Party,
-    /// One leg for everyone: usually mixed.
-    Session,
-}
-
-/// What SIP travels on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// One connection for everything.
-    #[default]
-    Tcp,
-    /// One connection for everything, encrypted, to a proxy with a verified certificate.
-    Tls,
-    /// Datagrams.
-    Udp,
-}
-
-/// A text that never shows up in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// Shorter tokens can be guessed.
+const MIN_TOKEN_LEN: usize = 16;
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -153,6 +35,8 @@ pub struct Config {
     pub agents: Vec<String>,
     /// Per party or per session.
     pub supervise: Supervise,
+    /// Whose telephony events are subscribed to.
+    pub notifications: NotificationScope,
     /// Between two presence requests.
     pub poll_interval: Duration,
     /// Where UDP and TCP are listened on.
@@ -181,6 +65,17 @@ pub struct Config {
     pub operations: OperationsConfig,
     /// What has to be said before a call is transcribed.
     pub consent: Policies,
+    /// Control by hand over HTTP, if it is wanted.
+    pub control: Option<ControlConfig>,
+}
+
+/// The checked `[control]`.
+#[derive(Clone, Debug)]
+pub struct ControlConfig {
+    /// Where requests are listened for.
+    pub listen: SocketAddr,
+    /// What every request has to carry.
+    pub token: Secret,
 }
 
 /// The checked `[operations]`.
@@ -237,7 +132,7 @@ impl Config {
 
     /// Checks what was written.
     pub fn check(file: ConfigFile) -> Result<Self, ConfigError> {
-        let ConfigFile { ringcentral, sip, uplink, operations, consent } = file;
+        let ConfigFile { ringcentral, sip, uplink, operations, consent, control } = file;
         let agents = ringcentral.agents;
         if agents.is_empty() {
             return Err(problem(
@@ -285,6 +180,7 @@ impl Config {
             supervisor_device_id: ringcentral.supervisor_device_id,
             agents,
             supervise: ringcentral.supervise,
+            notifications: ringcentral.notifications,
             poll_interval: Duration::from_millis(ringcentral.poll_interval_ms),
             listen,
             transport: sip.transport,
@@ -299,6 +195,7 @@ impl Config {
             relay: endpoint("uplink.relay", &uplink.relay)?,
             operations: operations_config(&operations)?,
             consent: checked(consent)?,
+            control: control_config(control)?,
         })
     }
 }
@@ -339,79 +236,11 @@ impl Network {
     }
 }
 
-impl Secret {
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // serde's own error would quote a value of the wrong type.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Text(String),
-            Other(IgnoredAny),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Text(text) => Ok(Self(text)),
-            Written::Other(IgnoredAny) => Err(D::Error::custom("a secret must be in quotes")),
-        }
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
-
-impl Default for SipSection {
-    fn default() -> Self {
-        Self {
-            listen: "0.0.0.0:5060".to_owned(),
-            transport: Transport::default(),
-            outbound_proxies: Vec::new(),
-            tls_ca_file: None,
-            state_directory: None,
-            domain: None,
-            user_name: None,
-            authorization_id: None,
-            password: None,
-            allowed_sources: Vec::new(),
-            max_calls: 100,
-            max_calls_per_second: 50,
-        }
-    }
-}
-
-impl Default for OperationsSection {
-    fn default() -> Self {
-        Self { listen: None, drain_seconds: 20 }
-    }
-}
-
 /// Without the offending line, which may hold a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
     ConfigError::Syntax(format!("line {line}: {}", error.message()))
-}
-
-fn production_server() -> String {
-    "https://platform.ringcentral.com".to_owned()
-}
-
-fn poll_interval_ms() -> u64 {
-    2000
 }
 
 fn problem(key: &'static str, problem: &str) -> ConfigError {
@@ -454,20 +283,6 @@ fn endpoint(key: &'static str, text: &str) -> Result<Endpoint, ConfigError> {
         .ok_or_else(|| problem(key, "must be a URL such as http://127.0.0.1:50051"))
 }
 
-/// A text, or a list of texts.
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "must be an address in quotes, or a list of addresses")]
-    enum Written {
-        One(String),
-        More(Vec<String>),
-    }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::One(text) => vec![text],
-        Written::More(texts) => texts,
-    })
-}
-
 fn operations_config(section: &OperationsSection) -> Result<OperationsConfig, ConfigError> {
     let listen = section.listen.as_deref().map(str::parse).transpose().map_err(|_| {
         problem("operations.listen", "must be an address and port, such as 127.0.0.1:9090")
@@ -476,6 +291,22 @@ fn operations_config(section: &OperationsSection) -> Result<OperationsConfig, Co
         return Err(problem("operations.drain_seconds", "must be 1 to 300"));
     }
     Ok(OperationsConfig { listen, drain_limit: Duration::from_secs(section.drain_seconds) })
+}
+
+fn control_config(section: ControlSection) -> Result<Option<ControlConfig>, ConfigError> {
+    let Some(listen) = section.listen else { return Ok(None) };
+    let listen: SocketAddr = listen.parse().map_err(|_| {
+        problem("control.listen", "must be an address and port, such as 127.0.0.1:8090")
+    })?;
+    if !listen.ip().is_loopback() && !section.behind_tls_proxy {
+        let wanted = "would send the token over the network in the clear; use 127.0.0.1, or put a proxy that ends TLS in \
+                      front and set behind_tls_proxy = true";
+        return Err(problem("control.listen", wanted));
+    }
+    let token = section.token.filter(|token| token.expose().len() >= MIN_TOKEN_LEN);
+    let wanted = "must be a secret of 16 characters at least, such as openssl rand -hex 32 gives";
+    let token = token.ok_or_else(|| problem("control.token", wanted))?;
+    Ok(Some(ControlConfig { listen, token }))
 }
 
 fn checked(policies: Policies) -> Result<Policies, ConfigError> {

@@ -7,12 +7,14 @@
 pub mod config;
 pub mod control;
 pub mod control_api;
+pub mod doctor;
 pub mod gateway;
 pub mod media;
 pub mod metrics;
 mod operations;
 pub mod ringcentral;
 pub mod sdp;
+pub mod setup;
 pub mod sip;
 pub mod supervision;
 pub mod uplink;

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     // At its finest level the WebSocket's library writes out the request, which holds a token.
-    let handshakes = "tungstenite=debug".parse().expect("a directive");
+    let handshakes = "tungstenite=warn".parse().expect("a directive");
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter.add_directive(handshakes))

@@ -11,7 +11,10 @@ use transcriber::recogniser::ModelError;
 
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
+use crate::doctor::DoctorArguments;
+use crate::init::InitArguments;
 use crate::model::ModelCommand;
+use crate::simulate::SimulateCommand;
 use crate::system::System;
 use crate::transcriber_process;
 
@@ -30,12 +33,18 @@ pub struct Cli {
 enum Command {
     /// Caption a call that is played by a stand-in for RingCentral: no account, no network
     Demo(DemoArguments),
+    /// Play RingCentral's cloud, with calls of every kind: to develop and to try without an account
+    Simulate(SimulateCommand),
     /// Run everything from one configuration file
     Serve {
         /// The configuration, in TOML
         #[arg(long, value_name = "FILE", default_value = "sidetone.toml")]
         config: PathBuf,
     },
+    /// Check everything that must be true for a RingCentral account to work, and say how to mend what is not
+    Doctor(DoctorArguments),
+    /// Ask for what a RingCentral account needs, and write the configuration file
+    Init(InitArguments),
     /// Whisper models: download, list, check
     #[command(subcommand)]
     Model(ModelCommand),
@@ -70,10 +79,22 @@ impl Cli {
                 let plan = arguments.plan().map_err(unusable)?;
                 runtime()?.block_on(demo::run(plan, arguments.printer()))?;
             }
+            Command::Simulate(command) => {
+                log("warn");
+                runtime()?.block_on(command.run())?;
+            }
             Command::Serve { config } => {
                 log("info");
                 let config = Config::read(&config).map_err(unusable)?;
                 runtime()?.block_on(serve(config))?;
+            }
+            Command::Doctor(arguments) => {
+                log("off");
+                runtime()?.block_on(arguments.run())?;
+            }
+            Command::Init(arguments) => {
+                log("off");
+                runtime()?.block_on(arguments.run())?;
             }
             Command::Model(command) => {
                 log("warn");
@@ -136,6 +157,11 @@ fn log(level: &str) {
     // whisper.cpp tells a page about every model that it loads.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},whisper_rs=warn")));
+    // At its finest level the WebSocket's library writes out the request, which holds a token.
+    let filter = match "tungstenite=warn".parse() {
+        Ok(handshakes) => filter.add_directive(handshakes),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())

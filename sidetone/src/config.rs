@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use media_gateway::config::{ConfigFile, OperationsSection, RingCentralSection, SipSection};
+use media_gateway::config::{
+    ConfigFile, ControlSection, OperationsSection, RingCentralSection, SipSection,
+};
+use media_gateway::control::consent;
 use serde::Deserialize;
 
 use crate::model::{ModelDirectory, resolve};
@@ -21,6 +24,10 @@ struct File {
     relay: web_relay::Config,
     #[serde(default)]
     operations: OperationsSection,
+    #[serde(default)]
+    consent: consent::Policies,
+    #[serde(default)]
+    control: ControlSection,
 }
 
 /// `[transcriber]`: what is left to decide when it runs as a child.
@@ -50,6 +57,10 @@ pub struct Config {
     pub relay: web_relay::Config,
     /// Metrics, health and readiness, and how long going down may take.
     pub operations: OperationsSection,
+    /// What has to be said before a call is transcribed.
+    pub consent: consent::Policies,
+    /// Control by hand.
+    pub control: ControlSection,
 }
 
 impl Default for TranscriberSection {
@@ -63,14 +74,23 @@ impl Default for TranscriberSection {
 impl Config {
     /// Reads a file and checks it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(path)?.checked().with_context(|| path.display().to_string())
+    }
+
+    /// Reads a file. Its values may still make no sense.
+    pub fn parse(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read the configuration {name}; README.md shows how to write one")
+            format!("cannot read the configuration {name}; `sidetone init` writes one")
         })?;
-        let File { ringcentral, sip, transcriber, relay, operations } =
-            toml::from_str(&text).with_context(|| name.to_string())?;
-        let config = Self { ringcentral, sip, transcriber, relay, operations };
-        config.checked().with_context(|| name.to_string())
+        let File { ringcentral, sip, transcriber, relay, operations, consent, control } =
+            toml::from_str(&text).map_err(|error| {
+                // Without the line itself, which may hold a secret.
+                let before = error.span().and_then(|span| text.get(..span.start));
+                let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+                anyhow::anyhow!("{name}, line {line}: {}", error.message())
+            })?;
+        Ok(Self { ringcentral, sip, transcriber, relay, operations, consent, control })
     }
 
     /// Finds the model and looks over every value.
@@ -103,6 +123,8 @@ impl Config {
             sip: self.sip.clone(),
             uplink,
             operations: self.operations.clone(),
+            consent: self.consent.clone(),
+            control: self.control.clone(),
         })?)
     }
 

@@ -3,7 +3,10 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod init;
 pub mod model;
+mod simulate;
 pub mod system;
 mod transcriber_process;
 

@@ -182,7 +182,9 @@ impl Conversation {
     /// Does what is due; whether the call is over.
     async fn step(&mut self) -> bool {
         let now = Instant::now();
-        while let Some((_, supervision)) = self.invites.pop_front_if(|(at, _)| *at <= now) {
+        while self.invites.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, supervision)) = self.invites.pop_front()
+        {
             self.invite(supervision, None).await;
         }
         if self.pool.is_some() {

@@ -17,6 +17,7 @@
 mod account;
 mod api_error;
 mod audio;
+mod command;
 mod conversation;
 mod demo;
 mod kind;
@@ -37,6 +38,7 @@ mod variant;
 
 pub use account::{Account, Agent, Customer};
 pub use audio::{Audio, AudioFileError, ResampleError, WavError};
+pub use command::SimulateArguments;
 pub use demo::{Turn, demo_transcript};
 pub use kind::CallKind;
 pub use load::{Load, LoadError};

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use pipeline::captions::{Caption, CaptionAssembler};
 use pipeline::resample::Resampler;
-use pipeline::rtp::{PartyAudio, PayloadFormat, RtpReceiver};
+use pipeline::rtp::{PartyAudio, PayloadFormat, RtpReceiver, RtpRejected};
 use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent};
 use transcriber::recogniser::{Recogniser, Search};
 
@@ -45,8 +45,11 @@ impl Listener {
         while let Some(due) = self.receiver.poll_timeout().filter(|due| *due <= now) {
             self.receiver.handle_timeout(due);
         }
-        self.receiver.handle_datagram(now, datagram)?;
-        self.hear(recogniser)
+        match self.receiver.handle_datagram(now, datagram) {
+            // A packet that was held up for too long is one more that is lost.
+            Ok(()) | Err(RtpRejected::Late) => self.hear(recogniser),
+            Err(rejected) => Err(rejected.into()),
+        }
     }
 
     /// No more comes. Gives the text of all finals.

@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to proxies. Clones share the trusted roots.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     transport: Transport,
     /// Present for TLS only: reading the system's roots takes a while.
     tls: Option<TlsConnector>,
@@ -31,7 +31,7 @@ pub(super) struct Connector {
 
 /// A way to the proxy.
 #[derive(Debug)]
-pub(super) enum Connected {
+pub(crate) enum Connected {
     Udp(SocketAddr),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -62,7 +62,7 @@ pub enum TlsError {
 
 /// Why there is no way to a proxy.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// The name can't be resolved.
     #[error("its name can't be looked up: {0}")]
     Lookup(#[source] io::Error),
@@ -91,7 +91,7 @@ pub(super) enum ConnectError {
 
 impl Connector {
     /// Reads the trusted roots, if the transport is TLS: the system's, and those of `ca_file`.
-    pub(super) fn new(transport: Transport, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+    pub(crate) fn new(transport: Transport, ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let tls = match transport {
             Transport::Tls => Some(tls_connector(ca_file)?),
             Transport::Tcp | Transport::Udp => None,
@@ -100,7 +100,7 @@ impl Connector {
     }
 
     /// Finds the proxy (`host:port`) and, unless over UDP, connects to it. `listening` is the UDP socket's address.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         proxy: &str,
         listening: IpAddr,

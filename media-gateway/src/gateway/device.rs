@@ -7,7 +7,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::config::{Config, Transport};
-use crate::ringcentral::{Client, Error, OutboundProxy};
+use crate::ringcentral::{Client, Error, OutboundProxy, SipInfo};
 use crate::sip::Account;
 
 /// Between two attempts to read the device: doubled from the first to the last.
@@ -20,33 +20,19 @@ pub(super) async fn device(
     client: &Client,
     instance: Uuid,
 ) -> (Account, Vec<String>) {
-    let configured = config.account.as_ref().map(|account| Account {
-        domain: without_port(&account.domain),
-        user_name: account.user_name.clone(),
-        authorization_id: account.authorization_id.clone(),
-        password: account.password.expose().to_owned(),
-        instance,
-    });
-    let proxies = &config.outbound_proxies;
-    if let (Some(account), false) = (&configured, proxies.is_empty()) {
-        return (account.clone(), proxies.clone());
+    if let Some(account) = account(config, None, instance)
+        && !config.outbound_proxies.is_empty()
+    {
+        return (account, config.outbound_proxies.clone());
     }
     let mut retry = FIRST_RETRY;
     loop {
         let wait = match client.sip_info(&config.supervisor_device_id).await {
             Ok(info) => {
-                let proxies = match proxies.is_empty() {
-                    true => listed(&info.outbound_proxies, config.transport),
-                    false => proxies.clone(),
-                };
-                if !proxies.is_empty() {
-                    let account = configured.unwrap_or_else(|| Account {
-                        domain: without_port(&info.domain),
-                        user_name: info.user_name,
-                        authorization_id: info.authorization_id,
-                        password: info.password,
-                        instance,
-                    });
+                let proxies = proxies(config, Some(&info));
+                if let Some(account) = account(config, Some(&info), instance)
+                    && !proxies.is_empty()
+                {
                     return (account, proxies);
                 }
                 let transport = config.transport;
@@ -61,6 +47,36 @@ pub(super) async fn device(
         };
         sleep(wait).await;
         retry = (retry * 2).min(LAST_RETRY);
+    }
+}
+
+/// The device's credentials: as configured, else as RingCentral says, if it does.
+pub(crate) fn account(config: &Config, info: Option<&SipInfo>, instance: Uuid) -> Option<Account> {
+    if let Some(account) = &config.account {
+        return Some(Account {
+            domain: without_port(&account.domain),
+            user_name: account.user_name.clone(),
+            authorization_id: account.authorization_id.clone(),
+            password: account.password.expose().to_owned(),
+            instance,
+        });
+    }
+    info.map(|info| Account {
+        domain: without_port(&info.domain),
+        user_name: info.user_name.clone(),
+        authorization_id: info.authorization_id.clone(),
+        password: info.password.clone(),
+        instance,
+    })
+}
+
+/// Where to register, each `host:port`: as configured, else as RingCentral says, if it does.
+pub(crate) fn proxies(config: &Config, info: Option<&SipInfo>) -> Vec<String> {
+    match info {
+        Some(info) if config.outbound_proxies.is_empty() => {
+            listed(&info.outbound_proxies, config.transport)
+        }
+        _ => config.outbound_proxies.clone(),
     }
 }
 

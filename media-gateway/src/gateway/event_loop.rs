@@ -27,10 +27,12 @@ use super::invites::Waiting;
 use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, controller};
-use crate::config::{Config, Transport};
+use crate::config::{Config, NotificationScope, Transport};
 use crate::control::{Commands, LegNews};
 use crate::metrics;
-use crate::ringcentral::Client;
+use crate::ringcentral::{
+    Client, EventFilters, NOTIFICATION_CAPACITY, Notification, Notifications,
+};
 use crate::sip::{Event, LegId, StreamId, UserAgent, UserAgentConfig};
 use crate::supervision::{Match, RequestId, SuperviseRequest, Supervision};
 use crate::uplink::Transcribers;
@@ -110,8 +112,8 @@ pub(super) async fn run(
     let max_legs = config.max_calls.saturating_mul(LEGS_PER_CALL);
     let publisher = Publisher::start(config.relay.clone());
     let (news, legs) = mpsc::channel(controller::NEWS_CAPACITY);
-    let sources =
-        Sources { registered: registered.subscribe(), legs, commands, notifications: None };
+    let (subscription, notifications) = subscribe(&config, &client, &shutdown);
+    let sources = Sources { registered: registered.subscribe(), legs, commands, notifications };
     let controlling = tokio::spawn(controller::run(
         config.clone(),
         client.clone(),
@@ -145,6 +147,25 @@ pub(super) async fn run(
     };
     event_loop.run(inputs, shutdown).await;
     let _ = controlling.await;
+    if let Some(subscription) = subscription {
+        subscription.stopped().await;
+    }
+}
+
+/// Has RingCentral tell of the agents' calls, if it should.
+fn subscribe(
+    config: &Config,
+    client: &Arc<Client>,
+    shutdown: &CancellationToken,
+) -> (Option<Notifications>, Option<mpsc::Receiver<Notification>>) {
+    let filters = match config.notifications {
+        NotificationScope::Agents => EventFilters::extensions(&config.agents),
+        NotificationScope::Account => EventFilters::account(),
+        NotificationScope::Off => return (None, None),
+    };
+    let (sender, receiver) = mpsc::channel(NOTIFICATION_CAPACITY);
+    let subscription = Notifications::start(client.clone(), filters, sender, shutdown.clone());
+    (Some(subscription), Some(receiver))
 }
 
 pub(super) struct EventLoop {

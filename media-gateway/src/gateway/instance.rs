@@ -30,7 +30,7 @@ pub enum InstanceError {
 }
 
 /// The id kept in a directory. At the first start both are made.
-pub(super) fn instance_in(directory: &Path) -> Result<Uuid, InstanceError> {
+pub(crate) fn instance_in(directory: &Path) -> Result<Uuid, InstanceError> {
     let path = directory.join(FILE_NAME);
     let failed = |source| InstanceError::File { path: path.clone(), source };
     match fs::read_to_string(&path) {
@@ -46,7 +46,7 @@ pub(super) fn instance_in(directory: &Path) -> Result<Uuid, InstanceError> {
 
 /// The id of a gateway without a state directory: it follows from the device, so it outlives restarts, too, but a second
 /// gateway with the same device would have the same. A name-based UUID (RFC 9562 version 3).
-pub(super) fn instance_of(device: &str) -> Uuid {
+pub(crate) fn instance_of(device: &str) -> Uuid {
     use md5::Digest as _;
     let hash = md5::Md5::digest(format!("sidetone:{device}").as_bytes());
     uuid::Builder::from_md5_bytes(hash.into()).into_uuid()

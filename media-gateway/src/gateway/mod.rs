@@ -5,13 +5,13 @@
 
 mod admission;
 mod call;
-mod connect;
+pub(crate) mod connect;
 mod controller;
-mod device;
+pub(crate) mod device;
 mod ear;
 mod event_loop;
 mod flows;
-mod instance;
+pub(crate) mod instance;
 mod invites;
 mod legs;
 mod registrar;
@@ -29,8 +29,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::config::Config;
+use crate::config::{Config, ControlConfig};
 use crate::control::Control;
+use crate::control_api::ControlApi;
 use crate::metrics;
 use crate::operations::Operations;
 use crate::ringcentral::{self, Client, Credentials};
@@ -53,6 +54,7 @@ pub struct Gateway {
     shutdown: CancellationToken,
     refusals: Refusals,
     operations: Option<Operations>,
+    control_api: Option<ControlApi>,
     task: JoinHandle<()>,
 }
 
@@ -73,6 +75,17 @@ pub enum StartError {
         "could not listen for operators on {address}; free the port or change [operations] listen"
     )]
     Operations {
+        /// As configured.
+        address: SocketAddr,
+        /// In the system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The port for control by hand can't be had.
+    #[error(
+        "could not listen for control of calls on {address}; free the port or change [control] listen"
+    )]
+    Control {
         /// As configured.
         address: SocketAddr,
         /// In the system's words.
@@ -138,6 +151,16 @@ impl Gateway {
         };
         let refusals = Refusals::default();
         let (control, commands) = Control::new();
+        let control_api = match &config.control {
+            Some(ControlConfig { listen, token }) => {
+                let (control, client) = (control.clone(), client.clone());
+                let started =
+                    ControlApi::start(*listen, token.expose(), control, client, shutdown.clone());
+                let address = *listen;
+                Some(started.await.map_err(|source| StartError::Control { address, source })?)
+            }
+            None => None,
+        };
         info!(address = %sip_address, "listening for sip over udp and tcp");
         let event_loop = event_loop::run(
             Arc::new(config),
@@ -155,7 +178,7 @@ impl Gateway {
                 debug!(%error, "could not end the login");
             }
         });
-        Ok(Self { sip_address, control, shutdown, refusals, operations, task })
+        Ok(Self { sip_address, control, shutdown, refusals, operations, control_api, task })
     }
 
     /// Where SIP is listened for, over UDP and TCP.
@@ -171,6 +194,11 @@ impl Gateway {
     /// Where metrics, health and readiness are served, if they are.
     pub fn operations_address(&self) -> Option<SocketAddr> {
         self.operations.as_ref().map(Operations::address)
+    }
+
+    /// Where calls are listed and controlled over HTTP, if they are.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control_api.as_ref().map(ControlApi::address)
     }
 
     /// How often requests and offers were refused since the start, by reason.
@@ -206,7 +234,7 @@ impl Refusals {
 }
 
 /// Binds UDP and TCP on the same port number.
-async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut attempts = if address.port() == 0 { BIND_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;

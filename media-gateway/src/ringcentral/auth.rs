@@ -41,6 +41,8 @@ pub(super) struct Access {
     pub(super) token: String,
     /// The extension id of the supervisor.
     pub(super) owner: String,
+    /// The app's permissions, separated by spaces.
+    pub(super) scope: String,
 }
 
 /// The auth session: at most five live at once for a user of an app, and the oldest is ended for a sixth. So it is kept
@@ -57,6 +59,7 @@ pub(super) struct Auth {
 struct Token {
     access_token: String,
     owner: String,
+    scope: String,
     renew_at: Instant,
     expires_at: Instant,
     refresh: Option<Refresh>,
@@ -167,6 +170,8 @@ impl Auth {
             refresh_token_expires_in: u64,
             #[serde(default, deserialize_with = "id")]
             owner_id: String,
+            #[serde(default)]
+            scope: String,
         }
         let request = Request::new(Group::Auth, Method::POST, TOKEN_PATH).form(form);
         let asked = Instant::now();
@@ -178,6 +183,7 @@ impl Auth {
         Ok(Token {
             access_token: grant.access_token,
             owner: grant.owner_id,
+            scope: grant.scope,
             renew_at: asked + life.mul_f64(RENEW_AT),
             expires_at: asked + life,
             refresh: grant
@@ -189,7 +195,11 @@ impl Auth {
 
 impl Token {
     fn access(&self) -> Access {
-        Access { token: self.access_token.clone(), owner: self.owner.clone() }
+        Access {
+            token: self.access_token.clone(),
+            owner: self.owner.clone(),
+            scope: self.scope.clone(),
+        }
     }
 }
 

@@ -40,6 +40,12 @@ impl Client {
         self.auth.access(&self.transport, None).await.map(|access| access.owner)
     }
 
+    /// The permissions that the login has, such as `CallControl`; empty if RingCentral does not tell.
+    pub async fn permissions(&self) -> Result<Vec<String>, Error> {
+        let access = self.auth.access(&self.transport, None).await?;
+        Ok(access.scope.split_whitespace().map(str::to_owned).collect())
+    }
+
     /// Ends the login, and with it the notifications. The next request would log in again.
     pub async fn revoke(&self) -> Result<(), Error> {
         self.auth.revoke(&self.transport).await

@@ -22,5 +22,8 @@ pub use groups::{Assignment, BulkAssignment, GroupMember, GroupPermission, Monit
 pub use model::{
     ActiveCall, OutboundProxy, PeerId, Presence, Session, SessionParty, SipInfo, SupervisorParty,
 };
-pub use notifications::{EventFilters, NOTIFICATION_CAPACITY, Notifications};
+pub use notifications::{
+    ConnectError as NotificationError, EventFilters, NOTIFICATION_CAPACITY, Notifications,
+    try_connection,
+};
 pub use rate_limit::Group;

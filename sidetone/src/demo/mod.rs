@@ -9,7 +9,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use media_gateway::config::{OperationsSection, RingCentralSection, Secret, SipSection, Supervise};
+use media_gateway::config::{
+    ControlSection, NotificationScope, OperationsSection, RingCentralSection, Secret, SipSection,
+    Supervise,
+};
+use media_gateway::control::consent::Policies;
 use simulator::{Account, CallPlan, Shape, Simulator, SimulatorConfig};
 use web_relay::StartError;
 use web_relay::event::Event;
@@ -89,6 +93,8 @@ impl Demo {
                 ..web_relay::Config::default()
             },
             operations: OperationsSection::default(),
+            consent: Policies::default(),
+            control: ControlSection::default(),
         };
         let system = System::start(config).await.map_err(|error| match error.downcast_ref() {
             Some(StartError::Listen { .. }) if plan.port != 0 => {
@@ -142,6 +148,7 @@ fn ringcentral(simulator: &Simulator, shape: Shape) -> RingCentralSection {
             Shape::TwoLegs => Supervise::Party,
             Shape::TwoMedia | Shape::Mixed => Supervise::Session,
         },
+        notifications: NotificationScope::default(),
         poll_interval_ms: POLL_INTERVAL_MS,
     }
 }

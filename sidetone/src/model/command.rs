@@ -233,7 +233,8 @@ fn print_list(
     Ok(())
 }
 
-fn describe(model: &str, directory: &ModelDirectory) -> Result<String, ModelError> {
+/// One line on a model that is here and whole.
+pub(crate) fn describe(model: &str, directory: &ModelDirectory) -> Result<String, ModelError> {
     let path = match resolve(model, directory)? {
         ModelSource::BuiltIn => {
             return Ok(format!("{} is part of sidetone", ModelSource::BUILT_IN));

@@ -13,6 +13,7 @@ mod source;
 
 pub use catalogue::{Content, Model, ModelName};
 pub use checksum::{Checksum, ParseChecksumError};
+pub(crate) use command::describe;
 pub use command::{ModelCommand, ModelError};
 pub use directory::{Listed, ModelDirectory, Presence, list};
 pub use pull::{PullError, PullEvent, PullRequest, Pulled, Retry, pull};

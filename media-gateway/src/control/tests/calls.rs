@@ -228,14 +228,14 @@ fn an_outage_of_the_rest_side_is_over_ten_seconds_after_its_end() {
 #[test]
 fn stuck_parties_of_our_own_are_deleted_and_nobody_elses() {
     let mut cloud = Cloud::new();
-    for id in ["p-1-ghost1", "p-1-ghost2"] {
+    for id in ["p-1-ear-ghost1", "p-1-ear-ghost2"] {
         cloud.ears.push(Ear { call: CALL.into(), id: id.into(), target: None, leg: None });
     }
     // Another supervisor, and an ordinary party of ours.
     cloud.set(7, Some(OWNER), "Disconnected");
     cloud.talk();
     cloud.seconds(10);
-    assert_eq!(cloud.deleted, ["p-1-ghost1", "p-1-ghost2"]);
+    assert_eq!(cloud.deleted, ["p-1-ear-ghost1", "p-1-ear-ghost2"]);
     assert_eq!(cloud.heard().len(), 2);
 }
 

@@ -18,6 +18,9 @@ pub const OTHER_AGENT: &str = "102";
 pub const OWNER: &str = "900";
 pub const CALL: &str = "s-1";
 
+/// What the ids of our own parties begin with, and no others.
+const EAR: &str = "p-1-ear";
+
 #[derive(Clone)]
 pub struct CloudParty {
     pub id: String,
@@ -237,13 +240,22 @@ impl Cloud {
                 }
                 Action::Supervise { request, names_agent } => self.supervise(request, names_agent),
                 Action::DeleteParty { call, party } => {
-                    let at =
-                        self.ears.iter().position(|it| it.id == party && it.call == call.as_str());
-                    let at = at.expect("only supervisor's parties of our own are deleted");
-                    assert_eq!(self.ears[at].leg, None, "a leg that is up is not deleted");
-                    self.ears.remove(at);
-                    self.deleted.push(party.clone());
-                    self.board.handle_deleted(self.now, &call, &party, Ok(()));
+                    assert!(
+                        party.starts_with(EAR),
+                        "only supervisor's parties of our own are deleted"
+                    );
+                    let own = |it: &Ear| it.id == party && it.call == call.as_str();
+                    let deleted = match self.ears.iter().position(own) {
+                        Some(at) => {
+                            assert_eq!(self.ears[at].leg, None, "a leg that is up is not deleted");
+                            self.ears.remove(at);
+                            self.deleted.push(party.clone());
+                            Ok(())
+                        }
+                        // It has gone by itself meanwhile.
+                        None => Err(refusal(Advice::Gone)),
+                    };
+                    self.board.handle_deleted(self.now, &call, &party, deleted);
                 }
                 Action::HangUp { leg } => {
                     self.ears.retain(|it| it.leg != Some(leg));
@@ -278,7 +290,7 @@ impl Cloud {
             assert!(!mixes, "nobody is heard on a leg of their own and on a mixed one");
         }
         self.next_ear += 1;
-        let id = format!("p-1-ear{}", self.next_ear);
+        let id = format!("{EAR}{}", self.next_ear);
         let leg = self.sends_invites.then_some(LegId(self.next_ear));
         self.ears.push(Ear {
             call: call.to_string(),

@@ -36,9 +36,9 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Why there is no connection.
+/// Why there is no notification connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub enum ConnectError {
     /// There is no token for it.
     #[error("no token for the notification connection: {0}")]
     Token(Box<Error>),
@@ -47,19 +47,37 @@ pub(super) enum ConnectError {
     Address(&'static str),
     /// Refused, unreachable or broken off.
     #[error("{host} can't be reached ({source}); check the network and the firewall")]
-    Unreachable { host: String, source: io::Error },
+    Unreachable {
+        /// Of the address that came with the token.
+        host: String,
+        /// In the system's words.
+        source: io::Error,
+    },
     /// The trusted roots can't be read.
     #[error("could not set up the verification of certificates: {0}")]
     Roots(rustls::Error),
     /// The certificate is not accepted, or there is no TLS.
     #[error("TLS with {host} failed: {source}")]
-    Tls { host: String, source: io::Error },
+    Tls {
+        /// Of the address that came with the token.
+        host: String,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The server does not take the WebSocket.
     #[error("{host} answered the WebSocket handshake with HTTP {status}")]
-    Refused { host: String, status: u16 },
+    Refused {
+        /// Of the address that came with the token.
+        host: String,
+        /// 300 to 599.
+        status: u16,
+    },
     /// The handshake broke off.
     #[error("the WebSocket handshake with {host} failed")]
-    Handshake { host: String },
+    Handshake {
+        /// Of the address that came with the token.
+        host: String,
+    },
     /// Nothing happened for too long.
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,

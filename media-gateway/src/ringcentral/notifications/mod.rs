@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::{Client, Notification};
-use connection::{ConnectError, Connector, Socket};
+use connection::{Connector, Socket};
 use session::{Output, Session};
+
+pub use connection::ConnectError;
 
 /// What the queue of notifications should hold. When it is full, notifications are dropped, and [`Notification::Missed`]
 /// follows as soon as there is room: the reader then reads the calls again.
@@ -59,6 +61,14 @@ impl EventFilters {
             |id: S| format!("/restapi/v1.0/account/~/extension/{}/telephony/sessions", id.as_ref());
         Self(ids.into_iter().map(filter).collect())
     }
+}
+
+/// Makes a notification connection and drops it: whether one can be had at all.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn try_connection(client: &Client) -> Result<(), ConnectError> {
+    Connector::new(client.is_secure()).connect(client, None).await.map(drop)
 }
 
 impl Notifications {
