@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 use transcriber::recogniser::ModelError;
 
+use crate::calls::CallsCommand;
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
 use crate::doctor::DoctorArguments;
@@ -45,6 +46,8 @@ enum Command {
     Doctor(DoctorArguments),
     /// Ask for what a RingCentral account needs, and write the configuration file
     Init(InitArguments),
+    /// The calls of a running `serve`: list them, listen to one, leave one
+    Calls(CallsCommand),
     /// Whisper models: download, list, check
     #[command(subcommand)]
     Model(ModelCommand),
@@ -95,6 +98,10 @@ impl Cli {
             Command::Init(arguments) => {
                 log("off");
                 runtime()?.block_on(arguments.run())?;
+            }
+            Command::Calls(command) => {
+                log("warn");
+                runtime()?.block_on(command.run())?;
             }
             Command::Model(command) => {
                 log("warn");

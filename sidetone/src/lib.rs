@@ -1,5 +1,6 @@
 //! One binary for everything: the services in one process, the demo, and the speech models.
 
+mod calls;
 pub mod cli;
 pub mod config;
 pub mod demo;
