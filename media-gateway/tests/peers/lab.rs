@@ -64,8 +64,9 @@ impl Lab {
         downstream::hears(&self.downstream, seconds).await;
     }
 
-    /// Waits until the call is over. Gives what was heard.
+    /// Waits until the call is over, now that the peer has hung up. Gives what was heard.
     pub async fn call_over(&self) -> Heard {
+        self.cloud.hang_up();
         downstream::over(&self.downstream).await
     }
 
