@@ -9,3 +9,5 @@ pub use assembler::{Caption, CaptionAssembler};
 pub use hypothesis::{Hypothesis, Word};
 pub use plausibility::{Implausible, check};
 pub use stabiliser::Stabiliser;
+
+pub(crate) use hypothesis::join;
