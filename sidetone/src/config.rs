@@ -114,13 +114,16 @@ impl Config {
         transcriber: &str,
         relay: &str,
     ) -> anyhow::Result<media_gateway::config::Config> {
+        let mut sip = self.sip.clone();
+        // Beside the transcripts, so that a start after a crash knows what was being heard.
+        sip.state_directory.get_or_insert_with(|| self.relay.database.with_extension("state"));
         let uplink = media_gateway::config::UplinkSection {
             transcribers: vec![transcriber.to_owned()],
             relay: relay.to_owned(),
         };
         Ok(media_gateway::config::Config::check(ConfigFile {
             ringcentral: self.ringcentral.clone(),
-            sip: self.sip.clone(),
+            sip,
             uplink,
             operations: self.operations.clone(),
             consent: self.consent.clone(),

@@ -37,6 +37,8 @@ pub(crate) enum CallCommand {
     Supervise(Box<Supervision>, oneshot::Sender<()>),
     /// End the leg of a supervisor's party.
     Drop { party_id: String },
+    /// End every leg, while the parties talk on.
+    DropLegs,
     /// End the call now, because somebody deleted the session.
     Delete,
     /// End the call now.
@@ -60,6 +62,7 @@ pub(crate) struct Conversation {
     /// Whether the legs are on hold.
     is_held: bool,
     was_deleted: bool,
+    was_heard_twice: bool,
     /// INVITEs that wait for the answer to their request.
     invites: VecDeque<(Instant, Supervision)>,
     /// In the order of their INVITEs.
@@ -97,6 +100,7 @@ impl Conversation {
             is_talking: false,
             is_held: false,
             was_deleted: false,
+            was_heard_twice: false,
             invites: VecDeque::new(),
             legs: BTreeMap::new(),
             ended: vec![],
@@ -129,6 +133,7 @@ impl Conversation {
                         self.supervise(*supervision, reply).await;
                     }
                     Some(CallCommand::Drop { party_id }) => self.drop_party(&party_id).await,
+                    Some(CallCommand::DropLegs) => self.hang_up_legs().await,
                     Some(CallCommand::Delete) => {
                         self.was_deleted = true;
                         break;
@@ -143,10 +148,7 @@ impl Conversation {
         commands.close();
         let ghosts = self.switchboard().ghosts(&self.session_id);
         self.switchboard().end(&self.session_id, SystemTime::now());
-        let legs: Vec<LegId> = self.legs.keys().copied().collect();
-        for leg in legs {
-            self.sip.hang_up(leg).await;
-        }
+        self.hang_up_legs().await;
         while !self.legs.is_empty() {
             let Some((leg, event)) = self.news.recv().await else { break };
             self.handle_leg(leg, event).await;
@@ -159,8 +161,16 @@ impl Conversation {
             variant: self.plan.variant,
             is_eligible: self.is_eligible,
             legs: self.ended.into_iter().map(|(_, report)| report).collect(),
+            was_heard_twice: self.was_heard_twice,
             ghosts,
             was_deleted: self.was_deleted,
+        }
+    }
+
+    async fn hang_up_legs(&mut self) {
+        let legs: Vec<LegId> = self.legs.keys().copied().collect();
+        for leg in legs {
+            self.sip.hang_up(leg).await;
         }
     }
 

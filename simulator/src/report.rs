@@ -19,6 +19,8 @@ pub struct CallReport {
     pub is_eligible: bool,
     /// Every INVITE to the supervisor's device, in order.
     pub legs: Vec<LegReport>,
+    /// Whether a voice was heard on two legs at once.
+    pub was_heard_twice: bool,
     /// Supervisor parties that were left behind unanswered when the call ended.
     pub ghosts: usize,
     /// Whether somebody deleted the session, and so dropped the customer's call.

@@ -9,6 +9,7 @@ const GAP_REASONS = {
   transcriber_unavailable: "no transcriber was there",
   overload: "the transcriber was too busy",
   recogniser_failed: "could not be transcribed",
+  supervision_interrupted: "nobody listened",
 };
 
 const WITHDRAW_MS = 300;

@@ -241,6 +241,8 @@ pub enum GapReason {
     Overload,
     /// The recogniser failed on this span.
     RecogniserFailed,
+    /// Nobody listened: the party's leg was lost, or the gateway was.
+    SupervisionInterrupted,
 }
 
 /// See [`Event::Status`].

@@ -9,10 +9,10 @@ use crate::supervision::{SuperviseRequest, Target};
 /// Something for the shell to do. The first four are REST requests, whose results the board waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read an agent's presence, for [`Board::handle_presence`](super::Board::handle_presence).
+    /// Read the presence of some agents, for [`Board::handle_presence`](super::Board::handle_presence).
     Presence {
-        /// The agent's extension id.
-        agent: String,
+        /// Their extension ids, as many as one request may have.
+        agents: Vec<String>,
     },
     /// Read a session, for [`Board::handle_session`](super::Board::handle_session).
     Look {

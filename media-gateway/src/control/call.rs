@@ -187,6 +187,15 @@ impl Call {
         self.settle(context);
     }
 
+    /// RingCentral is well again after an outage: what it did not serve is asked for now.
+    pub(super) fn recover(&mut self, context: Context<'_>) {
+        self.attachments.iter_mut().for_each(Attachment::hurry);
+        if self.trouble.is_some() {
+            self.look_at(context.now);
+        }
+        self.settle(context);
+    }
+
     pub(super) fn looked(&mut self, context: Context<'_>, session: Result<Session, Refusal>) {
         let now = context.now;
         self.request = None;
@@ -384,7 +393,12 @@ impl Call {
                 let pause = if *advice == Advice::Gone { Duration::ZERO } else { SETTLING };
                 self.look_at(now + pause);
             }
-            Advice::Unavailable => attachment.retry(now, LAST_UNAVAILABLE, why),
+            Advice::Unavailable => {
+                attachment.retry(now, LAST_UNAVAILABLE, why);
+                // It may have been served all the same: then its party would ring for good.
+                self.cleans_up = true;
+                self.look_at(now + SETTLING);
+            }
             Advice::Wait(pause) => attachment.wait(now, *pause, why),
             Advice::Reregister => {
                 attachment.retry(now, LAST_RETRY, why);

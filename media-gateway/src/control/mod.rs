@@ -12,7 +12,9 @@ mod board;
 mod call;
 pub mod consent;
 mod handle;
+mod outage;
 mod roster;
+mod search;
 mod view;
 
 pub use action::{Action, LegNews, Outcome, Refusal};

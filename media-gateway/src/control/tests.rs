@@ -2,4 +2,5 @@
 
 mod calls;
 mod cloud;
+mod outages;
 mod properties;

@@ -12,9 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 use tracing::{Instrument, info, info_span, warn};
 
+use super::continuity::{Continuity, Interruption, Progress, Trace};
 use super::ear::Ear;
+use super::journal::Journal;
 use crate::control::LegNews;
 use crate::media::unix_ms;
+use crate::metrics;
 use crate::uplink::{Outcome, Uplink, UplinkState};
 
 /// An outage shorter than this is not worth a word to the people who read.
@@ -35,9 +38,10 @@ pub(super) async fn run(
     uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
+    journal: Journal,
 ) {
     let span = info_span!("call", %call);
-    live(call, parties, uplinks, publisher, news).instrument(span).await;
+    live(call, parties, uplinks, publisher, news, journal).instrument(span).await;
 }
 
 async fn live(
@@ -46,6 +50,7 @@ async fn live(
     mut uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
+    journal: Journal,
 ) {
     let started = CallStarted {
         call_id: call.to_string(),
@@ -60,6 +65,7 @@ async fn live(
     let mut streams: Vec<Uplink> = Vec::new();
     let mut announced = None;
     let mut ear = Ear::default();
+    let mut continuity = Continuity::after(journal.take(&call));
     let mut tick = interval(STATUS_INTERVAL);
     loop {
         tokio::select! {
@@ -79,6 +85,12 @@ async fn live(
                 if ear.hears_one_voice_twice(&streams) {
                     let _ = news.send(LegNews::SameAudio { call: call.clone() }).await;
                 }
+                let progress: Vec<Progress> = streams.iter().map(progress).collect();
+                for interruption in continuity.observe(&progress) {
+                    let gap = gap_of(&call, interruption);
+                    deliver(&publisher, gap);
+                }
+                journal.note(&call, progress.into_iter().filter_map(|it| it.trace).collect());
             }
         }
     }
@@ -99,6 +111,37 @@ async fn live(
     let _ = start.await;
     let delivered = publisher.deliver(Event::CallEnded(ended)).await;
     info!(delivered = delivered.is_ok(), "call ended");
+}
+
+/// How far a stream has come.
+fn progress(stream: &Uplink) -> Progress {
+    let feed = stream.feed();
+    let Party { id: party_id, role, .. } = stream.party().clone();
+    let until_ms = feed.heard_until().to_ms(stream.rate());
+    let trace = |anchor_unix_ms| Trace { party_id, role, anchor_unix_ms, until_ms };
+    Progress { trace: feed.known_anchor().map(trace), is_finished: feed.is_finished() }
+}
+
+fn gap_of(call: &CallId, interruption: Interruption) -> Gap {
+    let Interruption { of, to_ms } = interruption;
+    let missing_ms = to_ms - of.until_ms;
+    warn!(party = %of.party_id, missing_ms, "the party was not heard for a while");
+    metrics::gap(GapReason::SupervisionInterrupted, missing_ms, 1000);
+    Gap {
+        party: Some(PartyLabel::from(&of.party(call))),
+        start_ms: of.until_ms,
+        end_ms: to_ms,
+        reason: GapReason::SupervisionInterrupted.into(),
+        anchor_unix_ms: of.anchor_unix_ms,
+    }
+}
+
+/// Delivers a gap without holding up the call: the relay may be away.
+fn deliver(publisher: &Publisher, gap: Gap) {
+    let publisher = publisher.clone();
+    tokio::spawn(async move {
+        let _ = publisher.deliver(Event::Gap(gap)).await;
+    });
 }
 
 /// `None`: nobody has sent audio yet, or an outage is too short to tell.

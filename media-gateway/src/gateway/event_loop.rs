@@ -24,6 +24,7 @@ use super::controller::Sources;
 use super::device::device;
 use super::flows::Flows;
 use super::invites::Waiting;
+use super::journal::Journal;
 use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, controller};
@@ -121,6 +122,8 @@ pub(super) async fn run(
         sources,
         shutdown.clone(),
     ));
+    let journal = Journal::open(config.state_directory.as_deref());
+    let keeping = tokio::spawn(journal.clone().keep());
     let event_loop = EventLoop {
         user_agent: UserAgent::new(
             UserAgentConfig { account, max_legs },
@@ -134,6 +137,7 @@ pub(super) async fn run(
             Transcribers::connect(config.transcribers.clone()),
             publisher,
             news.clone(),
+            journal.clone(),
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
@@ -146,6 +150,9 @@ pub(super) async fn run(
         news,
     };
     event_loop.run(inputs, shutdown).await;
+    // Calls that go on without us are interrupted: the next start tells.
+    keeping.abort();
+    journal.write().await;
     let _ = controlling.await;
     if let Some(subscription) = subscription {
         subscription.stopped().await;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{info, info_span, warn};
 
 use super::call;
+use super::journal::Journal;
 use crate::control::LegNews;
 use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
@@ -35,6 +36,7 @@ pub(super) struct Legs {
     transcribers: Transcribers,
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
+    journal: Journal,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
     /// One per call, from its first answer until its end is stored.
@@ -73,6 +75,7 @@ impl Legs {
         transcribers: Transcribers,
         publisher: Publisher,
         news: mpsc::Sender<LegNews>,
+        journal: Journal,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
@@ -80,6 +83,7 @@ impl Legs {
             transcribers,
             publisher,
             news,
+            journal,
             legs: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
@@ -233,6 +237,7 @@ impl Legs {
     /// No further leg of a call will come. With its legs gone, the call ends.
     pub(super) fn release(&mut self, call: &CallId) {
         self.calls.remove(call);
+        self.journal.forget(call);
         while self.tasks.try_join_next().is_some() {}
     }
 
@@ -306,7 +311,8 @@ impl Legs {
         self.calls.entry(id.clone()).or_insert_with(|| {
             let (uplinks, received) = mpsc::channel(call::STREAMS_CAPACITY);
             let (publisher, news) = (self.publisher.clone(), self.news.clone());
-            self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news));
+            let journal = self.journal.clone();
+            self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news, journal));
             Call { is_withheld, feeds: Vec::new(), uplinks }
         });
     }

@@ -6,6 +6,7 @@
 mod admission;
 mod call;
 pub(crate) mod connect;
+mod continuity;
 mod controller;
 pub(crate) mod device;
 mod ear;
@@ -13,6 +14,7 @@ mod event_loop;
 mod flows;
 pub(crate) mod instance;
 mod invites;
+mod journal;
 mod legs;
 mod registrar;
 

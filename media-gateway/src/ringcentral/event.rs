@@ -9,8 +9,11 @@ use super::model::{SessionParty, id};
 pub enum Notification {
     /// One or more parties of a call changed. May be repeated, late, or tell of one party only.
     Session(SessionEvent),
-    /// Events may have been missed: what is known of every call has to be read again.
+    /// Events may have been missed: what is known of every call has to be read again. From now on they come, unless
+    /// [`Lost`](Self::Lost) follows.
     Missed,
+    /// No events come, until [`Missed`](Self::Missed) says that they do.
+    Lost,
 }
 
 /// The body of a telephony session event: usually one party, as it is at that moment.

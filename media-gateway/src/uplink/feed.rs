@@ -164,7 +164,8 @@ impl Feed {
         self.state().ring.resume_from()
     }
 
-    pub(super) fn is_finished(&self) -> bool {
+    /// Whether the party has left, or its leg.
+    pub fn is_finished(&self) -> bool {
         self.state().finished
     }
 

@@ -70,9 +70,10 @@ impl Conversation {
         }
         tracing::info!(call = %self.session_id, party, "leg answered");
         self.switchboard().supervisor_answered(&self.session_id, &party, SystemTime::now());
-        let is_everyone_heard = [Side::Customer, Side::Agent]
-            .into_iter()
-            .all(|side| self.legs.values().any(|leg| leg.hears(side)));
+        let listeners = [Side::Customer, Side::Agent]
+            .map(|side| self.legs.values().filter(|leg| leg.hears(side)).count());
+        let is_everyone_heard = listeners.iter().all(|count| *count > 0);
+        self.was_heard_twice |= listeners.iter().any(|count| *count > 1);
         self.clock.leg_answered(Instant::now(), is_everyone_heard);
     }
 
