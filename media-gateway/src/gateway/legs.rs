@@ -292,6 +292,7 @@ impl Legs {
         let feed = Feed::new(rate);
         feed.withhold(is_withheld);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
+        info!(parent: &span, ?format, srtp = crypto.is_some(), "media stream started");
         let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
             .map_err(|error| server_error(error.to_string()))?;
         Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
