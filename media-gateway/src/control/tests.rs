@@ -2,4 +2,5 @@
 
 mod calls;
 mod cloud;
+mod hold;
 mod properties;

@@ -1,5 +1,6 @@
 //! The life of one call, as the relay sees it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use caption_publisher::Publisher;
@@ -7,7 +8,7 @@ use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::{
     CallEnded, CallStarted, CaptionState, Gap, GapReason, PartyLabel, Status,
 };
-use sidetone_proto::{CallId, Party};
+use sidetone_proto::{CallId, Party, PartyId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 use tracing::{Instrument, info, info_span, warn};
@@ -17,14 +18,32 @@ use crate::control::LegNews;
 use crate::media::unix_ms;
 use crate::uplink::{Outcome, Uplink, UplinkState};
 
+/// What the people who look at a call should know of it. The normal condition is news only after another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Condition {
+    captions: CaptionState,
+    /// Everyone who is heard is on hold.
+    is_on_hold: bool,
+    on_hold: BTreeSet<PartyId>,
+}
+
 /// An outage shorter than this is not worth a word to the people who read.
 const TOLERATED_OUTAGE: Duration = Duration::from_secs(2);
+
+/// What was announced is said again after this long: the relay may have been away.
+const STATUS_REPEAT: Duration = Duration::from_secs(10);
 
 /// How often the uplinks are looked at.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Streams per call; a call has two parties, and legs may be replaced.
 pub(super) const STREAMS_CAPACITY: usize = 16;
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self { captions: CaptionState::Live, is_on_hold: false, on_hold: BTreeSet::new() }
+    }
+}
 
 /// Publishes the call's life until it is released and every party's audio is delivered or given up.
 ///
@@ -58,7 +77,8 @@ async fn live(
         tokio::spawn(async move { publisher.deliver(Event::CallStarted(started)).await })
     };
     let mut streams: Vec<Uplink> = Vec::new();
-    let mut announced = None;
+    let mut announced = Condition::default();
+    let mut repeat_at = None;
     let mut ear = Ear::default();
     let mut tick = interval(STATUS_INTERVAL);
     loop {
@@ -68,12 +88,18 @@ async fn live(
                 None => break,
             },
             _ = tick.tick() => {
-                if let Some(state) = changed(announced, state_of(&streams)) {
-                    announced = Some(state);
-                    announce(&publisher, &call, state);
+                let now = condition(&announced, &streams);
+                if now != announced {
+                    info!(was = ?announced, is = ?now, "call status");
+                }
+                if now != announced || repeat_at.is_some_and(|at| at <= Instant::now()) {
+                    announce(&publisher, &call, &now);
+                    announced = now;
+                    repeat_at = Some(Instant::now() + STATUS_REPEAT);
                 }
                 // When the board is behind, it will look at the call by itself.
-                if ear.hears_silence(Instant::now(), &streams) {
+                let feeds = streams.iter().map(Uplink::feed);
+                if ear.hears_silence(Instant::now(), feeds) {
                     let _ = news.try_send(LegNews::Silent { call: call.clone() });
                 }
                 if ear.hears_one_voice_twice(&streams) {
@@ -101,6 +127,19 @@ async fn live(
     info!(delivered = delivered.is_ok(), "call ended");
 }
 
+/// How the call is doing now. What was announced holds while nobody has sent audio yet, or an outage is too short to
+/// tell.
+fn condition(announced: &Condition, streams: &[Uplink]) -> Condition {
+    let open = || streams.iter().filter(|stream| !stream.feed().is_finished());
+    let held = open().filter(|stream| stream.feed().is_on_hold());
+    let on_hold: BTreeSet<PartyId> = held.map(|stream| stream.party().id.clone()).collect();
+    Condition {
+        captions: state_of(streams).unwrap_or(announced.captions),
+        is_on_hold: !on_hold.is_empty() && open().all(|stream| stream.feed().is_on_hold()),
+        on_hold,
+    }
+}
+
 /// `None`: nobody has sent audio yet, or an outage is too short to tell.
 fn state_of(streams: &[Uplink]) -> Option<CaptionState> {
     let mut state = None;
@@ -117,37 +156,12 @@ fn state_of(streams: &[Uplink]) -> Option<CaptionState> {
     state
 }
 
-/// What there is to announce. Live is the normal case: it is news only after an outage.
-fn changed(announced: Option<CaptionState>, state: Option<CaptionState>) -> Option<CaptionState> {
-    state.filter(|state| match announced {
-        Some(announced) => announced != *state,
-        None => *state != CaptionState::Live,
-    })
-}
-
-fn announce(publisher: &Publisher, call: &CallId, state: CaptionState) {
-    info!(state = state.as_str_name(), "captions");
-    publisher.announce(Event::Status(Status { call_id: call.to_string(), state: state.into() }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn live_is_news_only_after_an_outage() {
-        use CaptionState::{CaptionsUnavailable, Live};
-        for (announced, state, news) in [
-            (None, None, None),
-            (None, Some(Live), None),
-            (None, Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
-            (Some(CaptionsUnavailable), Some(CaptionsUnavailable), None),
-            (Some(CaptionsUnavailable), None, None),
-            (Some(CaptionsUnavailable), Some(Live), Some(Live)),
-            (Some(Live), Some(Live), None),
-            (Some(Live), Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
-        ] {
-            assert_eq!(changed(announced, state), news, "{announced:?} {state:?}");
-        }
-    }
+fn announce(publisher: &Publisher, call: &CallId, condition: &Condition) {
+    let Condition { captions, is_on_hold, on_hold } = condition;
+    publisher.announce(Event::Status(Status {
+        call_id: call.to_string(),
+        state: (*captions).into(),
+        is_on_hold: *is_on_hold,
+        parties_on_hold: on_hold.iter().map(ToString::to_string).collect(),
+    }));
 }
