@@ -61,7 +61,8 @@ enum Command {
     Acknowledge { leg: LegId, sdp: String },
     Reoffer { leg: LegId, sdp: String },
     Refresh { leg: LegId },
-    DropConnection { leg: LegId },
+    DropConnection { leg: LegId, refuses_others: bool },
+    TakeConnections,
 }
 
 /// The sockets that the SIP task takes over. UDP and TCP have the same port.
@@ -99,7 +100,7 @@ impl SipHandle {
     }
 
     /// Calls the device; what becomes of the leg comes through `news`, which must have room for
-    /// two events of each leg. Without a SIP task, nothing happens.
+    /// three events of each leg. Without a SIP task, nothing happens.
     pub(crate) async fn invite(
         &self,
         leg: LegId,
@@ -124,9 +125,14 @@ impl SipHandle {
         let _ = self.commands.send(Command::Refresh { leg }).await;
     }
 
-    /// Closes the connection that a leg was set up on.
-    pub(crate) async fn drop_connection(&self, leg: LegId) {
-        let _ = self.commands.send(Command::DropConnection { leg }).await;
+    /// Closes the connection that a leg was set up on, and perhaps takes no other from now on.
+    pub(crate) async fn drop_connection(&self, leg: LegId, refuses_others: bool) {
+        let _ = self.commands.send(Command::DropConnection { leg, refuses_others }).await;
+    }
+
+    /// Takes connections again.
+    pub(crate) async fn take_connections(&self) {
+        let _ = self.commands.send(Command::TakeConnections).await;
     }
 
     /// Ends a leg; its last event follows.
@@ -142,6 +148,8 @@ pub(crate) struct SipTransport {
     local: SocketAddr,
     connections: HashMap<u64, mpsc::Sender<Bytes>>,
     next_connection: u64,
+    /// New connections are closed at once.
+    refuses: bool,
     news: HashMap<LegId, mpsc::Sender<LegNews>>,
     registration: watch::Sender<Option<Registration>>,
     commands: mpsc::Receiver<Command>,
@@ -167,6 +175,7 @@ impl SipTransport {
             local,
             connections: HashMap::new(),
             next_connection: 0,
+            refuses: false,
             news: HashMap::new(),
             registration,
             commands,
@@ -222,6 +231,9 @@ impl SipTransport {
     fn handle_incoming(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Connected(stream, peer, tls) => {
+                if self.refuses {
+                    return;
+                }
                 if self.connections.len() >= MAX_CONNECTIONS {
                     tracing::warn!(%peer, "too many sip connections, closed the newest");
                     return;
@@ -267,7 +279,9 @@ impl SipTransport {
             Command::Acknowledge { leg, sdp } => self.endpoint.acknowledge(leg, sdp),
             Command::Reoffer { leg, sdp } => self.endpoint.reoffer(now(), leg, sdp),
             Command::Refresh { leg } => self.endpoint.refresh(now(), leg),
-            Command::DropConnection { leg } => {
+            Command::TakeConnections => self.refuses = false,
+            Command::DropConnection { leg, refuses_others } => {
+                self.refuses |= refuses_others;
                 let flow = self.endpoint.flow_of(leg);
                 if let Some(number) = flow.and_then(|flow| flow.channel.connection()) {
                     // Without its sender the connection's task ends and reports the close.
@@ -314,7 +328,7 @@ impl SipTransport {
     }
 
     fn tell(&mut self, leg: LegId, event: LegEvent) {
-        let is_last = !matches!(event, LegEvent::Answered { .. } | LegEvent::Offered { .. });
+        let is_last = matches!(event, LegEvent::Failed(_) | LegEvent::Ended);
         if let Some(news) = self.news.get(&leg)
             && let Err(error) = news.try_send((leg, event))
         {
