@@ -329,6 +329,7 @@ impl EventLoop {
     }
 
     fn handle_timeout(&mut self) {
+        self.fail_back_if_due();
         self.register_if_due();
         let now = Instant::now().into_std();
         self.user_agent.handle_timeout(now);
