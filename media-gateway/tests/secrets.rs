@@ -18,7 +18,8 @@ use media_gateway::ringcentral::{
 };
 use serde_json::json;
 use simulator::{Account, CallPlan, Cut, Fault};
-use support::PATIENCE;
+use support::{Downstream, PATIENCE, serve};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -215,4 +216,37 @@ async fn a_whole_call_logs_no_secret_and_nobodys_number_or_name_above_debug() {
     let agent = &account.agents[0];
     let people = [&person.phone_number, &person.name, &agent.phone_number, &agent.name];
     expect_none(&loud.join("\n"), &people.map(String::as_str));
+}
+
+/// What a caller types may be the number of a card.
+#[tokio::test]
+async fn digits_that_are_typed_are_not_logged() {
+    const DIGITS: &str = "4929123";
+    let (log, _guard) = Log::start();
+    let simulator = support::simulator().await;
+    let downstream = serve(Downstream::default()).await;
+    let sip = "allowed_sources = [\"127.0.0.1\"]";
+    let config = support::config(&simulator, downstream, sip, "");
+    let gateway = Gateway::start(Config::from_toml(&config).unwrap()).await.unwrap();
+    timeout(PATIENCE, simulator.registered()).await.expect("registered");
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let from = socket.local_addr().unwrap();
+    for (number, method) in ["INFO", "MESSAGE", "NOTIFY", "INVITE", "BYE"].into_iter().enumerate() {
+        let body = format!("Signal={DIGITS}\r\nDuration=160\r\n");
+        let request = format!(
+            "{method} sip:{DIGITS}@y SIP/2.0\r\nVia: SIP/2.0/UDP {from};rport;branch=z9hG4bK{number}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{DIGITS}@b>;tag=1\r\nTo: <sip:x@y>\r\nCall-ID: c{number}\r\n\
+             CSeq: 7 {method}\r\nContact: <sip:a@{from}>\r\nContent-Type: application/dtmf-relay\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len(),
+        );
+        socket.send_to(request.as_bytes(), gateway.sip_address()).await.unwrap();
+        let mut response = [0; 2048];
+        timeout(PATIENCE, socket.recv(&mut response)).await.expect("a response").unwrap();
+    }
+    gateway.shutdown().await;
+    simulator.shutdown().await;
+    let text = log.text();
+    assert!(text.contains("listening for sip"), "{text}");
+    expect_none(&text, &[DIGITS]);
 }

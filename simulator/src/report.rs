@@ -36,6 +36,8 @@ pub struct LegReport {
     pub outcome: Outcome,
     /// RTP packets sent on all its media lines, without those that were planned to get lost.
     pub packets_sent: u64,
+    /// How often the device brought the leg to another connection with a re-INVITE.
+    pub moves: u64,
     /// RTP packets that came back, authentic ones only if they are encrypted.
     pub packets_received: u64,
 }

@@ -129,6 +129,7 @@ mod tests {
         let leg = |hears: &Hears| LegReport {
             hears: *hears,
             outcome: Outcome::Answered,
+            moves: 0,
             packets_sent: 1,
             packets_received: 1,
         };

@@ -1,13 +1,11 @@
 //! The transcriber as a process of its own.
 
-use std::io::stderr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
 use transcriber::config::{Config, Settings};
 
 /// Exit code for bad arguments or a bad configuration (sysexits.h: EX_USAGE).
@@ -36,10 +34,8 @@ fn main() -> ExitCode {
             return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).init();
-
-    let configured = configuration(&arguments).and_then(|config| {
+    let configured = telemetry::init("info").map_err(anyhow::Error::from).and_then(|()| {
+        let config = configuration(&arguments)?;
         let recognisers = transcriber::load(&config)?;
         Ok((config, recognisers))
     });

@@ -25,11 +25,12 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay does not know it; whether it can be captioned; whether it is over; the last
-// delay, and when it was measured; whether the relay has ever sent its list.
+// The call on the screen; whether the relay does not know it; whether it can be captioned; who is on hold; whether it is
+// over; the last delay, and when it was measured; whether the relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
+let held = { everyone: false, parties: [] };
 let ended = false;
 let lag = null;
 let lagAt = 0;
@@ -74,7 +75,11 @@ function message(message) {
 }
 
 function event(event) {
-  if (event.type === "status") available = event.state === "live";
+  if (event.type === "status") {
+    available = event.state === "live";
+    held = { everyone: event.is_on_hold === true, parties: event.parties_on_hold ?? [] };
+    describeParties();
+  }
   if (event.type === "call_ended") ended = true;
   if (event.latency_ms != null) {
     available = true;
@@ -125,6 +130,7 @@ function reveal() {
 function restart() {
   missing = false;
   available = true;
+  held = { everyone: false, parties: [] };
   ended = false;
   lag = null;
   const call = calls.get(chosen);
@@ -139,7 +145,7 @@ function describe() {
   if (call) {
     transcript.describe(call.started_unix_ms, call.parties);
     show("call-title", callTitle(call));
-    show("call-parties", roleNames(call.parties));
+    describeParties();
     if (call.ended_unix_ms !== null) ended = true;
     const live = call.ended_unix_ms === null;
     document.title = live ? "● Live call · Sidetone" : `${callTitle(call)} · Sidetone`;
@@ -147,6 +153,14 @@ function describe() {
     document.title = "Sidetone live captions";
   }
   tick();
+}
+
+// Who is on the call, and which of them wait.
+function describeParties() {
+  const parties = calls.get(chosen)?.parties ?? [];
+  const waiting = held.everyone ? [] : parties.filter((party) => held.parties.includes(party.party_id));
+  const who = roleNames(parties);
+  show("call-parties", waiting.length > 0 ? `${who} · on hold: ${roleNames(waiting)}` : who);
 }
 
 function state(state) {
@@ -175,6 +189,7 @@ function tick() {
   if (ended) pace = ["ended", "Call ended"];
   else if (!live) pace = ["waiting", "Waiting for the connection"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
+  else if (held.everyone) pace = ["held", "On hold"];
   else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);

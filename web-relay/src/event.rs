@@ -87,7 +87,7 @@ pub enum Event {
     Final(Caption),
     /// Speech that was or may have been said here is not in the transcript.
     Gap(Gap),
-    /// How well the captions of the call are doing. Not stored.
+    /// How well the captions of the call are doing, and who is on hold. Not stored.
     Status(Status),
 }
 
@@ -254,6 +254,10 @@ pub struct Status {
     pub seq: u64,
     /// The state from now on.
     pub state: CaptionState,
+    /// Whether everyone who is heard is on hold.
+    pub is_on_hold: bool,
+    /// The parties that are on hold.
+    pub parties_on_hold: Vec<PartyId>,
 }
 
 /// How well the captions of a call are doing.
@@ -369,6 +373,19 @@ mod tests {
             concat!(
                 r#"{"type":"calls","calls":[{"call_id":"s-1","started_unix_ms":5,"ended_unix_ms":null,"#,
                 r#""parties":[{"party_id":"p-1","role":"agent"}]}]}"#
+            ),
+        );
+        check(
+            ServerMessage::Event(Event::Status(Status {
+                call_id: CallId::new("s-1"),
+                seq: 4,
+                state: CaptionState::Live,
+                is_on_hold: false,
+                parties_on_hold: vec![PartyId::new("p-1")],
+            })),
+            concat!(
+                r#"{"type":"status","call_id":"s-1","seq":4,"state":"live","is_on_hold":false,"#,
+                r#""parties_on_hold":["p-1"]}"#
             ),
         );
         check(

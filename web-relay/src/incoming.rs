@@ -1,6 +1,6 @@
 //! What publishers send, checked: nothing past this module has to distrust an event.
 
-use sidetone_proto::{CallId, InvalidParty, Party, v1};
+use sidetone_proto::{CallId, InvalidParty, Party, PartyId, v1};
 
 use crate::event::{Caption, CaptionState, GapReason, PartyRole, Word};
 
@@ -57,6 +57,10 @@ pub enum Incoming {
         call: CallId,
         /// The state from now on.
         state: CaptionState,
+        /// Whether everyone who is heard is on hold.
+        is_on_hold: bool,
+        /// The parties that are on hold.
+        parties_on_hold: Vec<PartyId>,
     },
 }
 
@@ -121,16 +125,7 @@ impl TryFrom<Option<v1::CaptionEvent>> for Incoming {
             }),
             Event::Caption(caption) => self::caption(caption),
             Event::Gap(gap) => self::gap(gap),
-            Event::Status(status) => Ok(Incoming::Status {
-                call: CallId::parse(&status.call_id)?,
-                state: match v1::CaptionState::try_from(status.state) {
-                    Ok(v1::CaptionState::Live) => CaptionState::Live,
-                    Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
-                    Ok(v1::CaptionState::Unspecified) | Err(_) => {
-                        return Err(InvalidEvent::Unknown { field: "state", value: status.state });
-                    }
-                },
-            }),
+            Event::Status(status) => self::status(status),
         }
     }
 }
@@ -209,6 +204,26 @@ fn gap(gap: v1::Gap) -> Result<Incoming, InvalidEvent> {
     };
     let anchor_unix_ms = unix_ms(gap.anchor_unix_ms, "anchor_unix_ms")?;
     Ok(Incoming::Gap { party, start_ms: gap.start_ms, end_ms: gap.end_ms, reason, anchor_unix_ms })
+}
+
+fn status(status: v1::Status) -> Result<Incoming, InvalidEvent> {
+    let state = match v1::CaptionState::try_from(status.state) {
+        Ok(v1::CaptionState::Live) => CaptionState::Live,
+        Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
+        Ok(v1::CaptionState::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "state", value: status.state });
+        }
+    };
+    if status.parties_on_hold.len() > MAX_PARTIES {
+        return Err(InvalidEvent::TooLarge { what: "parties on hold", limit: MAX_PARTIES });
+    }
+    let held = status.parties_on_hold.iter().map(|id| PartyId::parse(id));
+    Ok(Incoming::Status {
+        call: CallId::parse(&status.call_id)?,
+        state,
+        is_on_hold: status.is_on_hold,
+        parties_on_hold: held.collect::<Result<_, _>>()?,
+    })
 }
 
 fn span(start_ms: u64, end_ms: u64, what: &'static str) -> Result<(), InvalidEvent> {

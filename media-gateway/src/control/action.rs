@@ -1,7 +1,8 @@
 //! What the control plane asks for, and what it is told in return.
 
-use sidetone_proto::CallId;
+use sidetone_proto::{CallId, PartyId};
 
+use super::roster::is_same;
 use crate::ringcentral::{Advice, Error, advise};
 use crate::sip::LegId;
 use crate::supervision::{SuperviseRequest, Target};
@@ -47,11 +48,29 @@ pub enum Action {
         /// Whether it is kept back.
         is_withheld: bool,
     },
+    /// Somebody on a call was put on hold, or taken off it.
+    Hold {
+        /// Which call.
+        call: CallId,
+        /// Who is on hold now.
+        hold: Hold,
+        /// Since when, in milliseconds since the Unix epoch, if RingCentral has said so.
+        since_unix_ms: Option<i64>,
+    },
     /// No further leg of the call will come: its transcript ends.
     Release {
         /// Which.
         call: CallId,
     },
+}
+
+/// Whose audio is not to be transcribed: RingCentral plays music to whoever waits, as if the others said it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// The whole conversation pauses.
+    pub is_everyone: bool,
+    /// Otherwise these only.
+    pub parties: Vec<PartyId>,
 }
 
 /// What became of a supervise request.
@@ -118,6 +137,13 @@ pub enum LegNews {
         /// The call.
         call: CallId,
     },
+}
+
+impl Hold {
+    /// Whether what comes on a party's leg belongs to the hold.
+    pub fn covers(&self, party: &PartyId) -> bool {
+        self.is_everyone || self.parties.iter().any(|it| is_same(it.as_str(), party.as_str()))
+    }
 }
 
 impl Action {

@@ -367,14 +367,14 @@ impl Board {
             debug!("an event names no call");
             return;
         };
+        let news = (event.sequence, event.unix_ms());
         for party in event.parties {
             let is_monitored =
                 party.extension_id().is_some_and(|own| self.agents.iter().any(|it| it == own));
             if is_monitored && party.is_live() {
                 self.follow(now, &call, false);
             }
-            let moved =
-                self.with(now, &call, |it, context| it.hear(context, event.sequence, party));
+            let moved = self.with(now, &call, |it, context| it.hear(context, news, party));
             if let Some(peer) = moved.flatten()
                 && let Ok(peer) = CallId::parse(&peer.telephony_session_id)
                 && peer != call

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use sidetone_proto::CallId;
 use tracing::warn;
 
-use super::action::{Action, Outcome, Refusal};
+use super::action::{Action, Hold, Outcome, Refusal};
 use super::attachment::{Attachment, State};
 use super::consent::{self, Consent, Decision, Policies};
 use super::roster::{Change, Plan, Roster, is_same};
@@ -83,6 +83,9 @@ pub(super) struct Call {
     is_released: bool,
     /// What the shell was last told about the call's audio.
     is_withheld: bool,
+    hold: Hold,
+    /// When that of which was told last happened, in milliseconds since the Unix epoch.
+    happened_unix_ms: Option<i64>,
     /// A stuck party of ours is to be deleted, if the next look finds one.
     cleans_up: bool,
     request: Option<Request>,
@@ -127,6 +130,8 @@ impl Call {
             is_stopped: false,
             is_released: false,
             is_withheld: false,
+            hold: Hold::default(),
+            happened_unix_ms: None,
             cleans_up: false,
             request: None,
             look_by: Some(if looks { now } else { now + ABSENT_INTERVAL }),
@@ -142,11 +147,12 @@ impl Call {
         }
     }
 
-    /// An event tells of a party. Gives where the party has gone to, if it has gone to another call.
+    /// An event tells of a party, and when it happened (milliseconds since the Unix epoch). Gives where the party has
+    /// gone to, if it has gone to another call.
     pub(super) fn hear(
         &mut self,
         context: Context<'_>,
-        sequence: u64,
+        (sequence, unix_ms): (u64, Option<i64>),
         party: SessionParty,
     ) -> Option<PeerId> {
         let moved = party.moved_to().cloned();
@@ -163,6 +169,7 @@ impl Call {
                 }
             }
         }
+        self.happened_unix_ms = unix_ms;
         self.settle(context);
         moved
     }
@@ -289,6 +296,9 @@ impl Call {
             // Consent may have changed since the leg was asked for.
             let (call, is_withheld) = (self.id.clone(), self.is_withheld());
             self.actions.push_back(Action::Forward { call, is_withheld });
+        }
+        if self.hold != Hold::default() {
+            self.tell_hold(None);
         }
         self.look_at(now + VERIFICATION);
         self.settle(context);
@@ -430,6 +440,11 @@ impl Call {
         if self.attachments.iter().any(is_due) && !is_listed {
             self.trouble = Some("the session does not list the supervisor".to_owned());
         }
+    }
+
+    fn tell_hold(&mut self, since_unix_ms: Option<i64>) {
+        let (call, hold) = (self.id.clone(), self.hold.clone());
+        self.actions.push_back(Action::Hold { call, hold, since_unix_ms });
     }
 
     fn look_at(&mut self, at: Instant) {

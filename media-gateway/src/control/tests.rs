@@ -2,5 +2,6 @@
 
 mod calls;
 mod cloud;
+mod hold;
 mod outages;
 mod properties;

@@ -4,24 +4,20 @@ use std::time::Duration;
 
 use caption_publisher::Publisher;
 use sidetone_proto::v1::caption_event::Event;
-use sidetone_proto::v1::{
-    CallEnded, CallStarted, CaptionState, Gap, GapReason, PartyLabel, Status,
-};
+use sidetone_proto::v1::{CallEnded, CallStarted, Gap, GapReason, PartyLabel};
 use sidetone_proto::{CallId, Party};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 use tracing::{Instrument, info, info_span, warn};
 
+use super::condition::Announcer;
 use super::continuity::{Continuity, Interruption, Progress, Trace};
 use super::ear::Ear;
 use super::journal::Journal;
 use crate::control::LegNews;
 use crate::media::unix_ms;
 use crate::metrics;
-use crate::uplink::{Outcome, Uplink, UplinkState};
-
-/// An outage shorter than this is not worth a word to the people who read.
-const TOLERATED_OUTAGE: Duration = Duration::from_secs(2);
+use crate::uplink::{Outcome, Uplink};
 
 /// How often the uplinks are looked at.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
@@ -47,7 +43,7 @@ pub(super) async fn run(
 async fn live(
     call: CallId,
     parties: Vec<Party>,
-    mut uplinks: mpsc::Receiver<Uplink>,
+    uplinks: mpsc::Receiver<Uplink>,
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
     journal: Journal,
@@ -62,55 +58,94 @@ async fn live(
         let publisher = publisher.clone();
         tokio::spawn(async move { publisher.deliver(Event::CallStarted(started)).await })
     };
-    let mut streams: Vec<Uplink> = Vec::new();
-    let mut announced = None;
-    let mut ear = Ear::default();
-    let mut continuity = Continuity::after(journal.take(&call));
-    let mut tick = interval(STATUS_INTERVAL);
-    loop {
-        tokio::select! {
-            uplink = uplinks.recv() => match uplink {
-                Some(uplink) => streams.push(uplink),
-                None => break,
-            },
-            _ = tick.tick() => {
-                if let Some(state) = changed(announced, state_of(&streams)) {
-                    announced = Some(state);
-                    announce(&publisher, &call, state);
-                }
-                // When the board is behind, it will look at the call by itself.
-                if ear.hears_silence(Instant::now(), &streams) {
-                    let _ = news.try_send(LegNews::Silent { call: call.clone() });
-                }
-                if ear.hears_one_voice_twice(&streams) {
-                    let _ = news.send(LegNews::SameAudio { call: call.clone() }).await;
-                }
-                let progress: Vec<Progress> = streams.iter().map(progress).collect();
-                for interruption in continuity.observe(&progress) {
-                    let gap = gap_of(&call, interruption);
-                    deliver(&publisher, gap);
-                }
-                journal.note(&call, progress.into_iter().filter_map(|it| it.trace).collect());
+    let mut life = Life {
+        continuity: Continuity::after(journal.take(&call)),
+        call,
+        streams: Vec::new(),
+        announcer: Announcer::default(),
+        ear: Ear::default(),
+        publisher,
+        news,
+        journal,
+    };
+    life.follow(uplinks).await;
+    let ended = CallEnded { call_id: life.call.to_string(), ended_unix_ms: unix_ms() };
+    life.see_off().await;
+    let _ = start.await;
+    let delivered = life.publisher.deliver(Event::CallEnded(ended)).await;
+    info!(delivered = delivered.is_ok(), "call ended");
+}
+
+/// A call while it lasts.
+struct Life {
+    call: CallId,
+    streams: Vec<Uplink>,
+    announcer: Announcer,
+    ear: Ear,
+    continuity: Continuity,
+    publisher: Publisher,
+    news: mpsc::Sender<LegNews>,
+    journal: Journal,
+}
+
+impl Life {
+    /// Looks after the streams until the call is released.
+    async fn follow(&mut self, mut uplinks: mpsc::Receiver<Uplink>) {
+        let mut tick = interval(STATUS_INTERVAL);
+        loop {
+            tokio::select! {
+                uplink = uplinks.recv() => match uplink {
+                    Some(uplink) => self.streams.push(uplink),
+                    None => return,
+                },
+                _ = tick.tick() => self.look().await,
             }
         }
     }
-    let ended = CallEnded { call_id: call.to_string(), ended_unix_ms: unix_ms() };
-    for stream in &mut streams {
-        if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = stream.finished().await {
-            warn!(party = %stream.party().id, "audio was never acknowledged");
-            let gap = Gap {
-                party: Some(PartyLabel::from(stream.party())),
-                start_ms: from.to_ms(stream.rate()),
-                end_ms: to.to_ms(stream.rate()),
-                reason: GapReason::TranscriberUnavailable.into(),
-                anchor_unix_ms,
-            };
-            let _ = publisher.deliver(Event::Gap(gap)).await;
+
+    async fn look(&mut self) {
+        let now = Instant::now();
+        self.announcer.announce(now, &self.call, &self.streams, &self.publisher);
+        // When the board is behind, it will look at the call by itself.
+        if self.ear.hears_silence(now, self.streams.iter().map(Uplink::feed)) {
+            let _ = self.news.try_send(LegNews::Silent { call: self.call.clone() });
+        }
+        if self.ear.hears_one_voice_twice(&self.streams) {
+            let _ = self.news.send(LegNews::SameAudio { call: self.call.clone() }).await;
+        }
+        self.note_progress();
+    }
+
+    /// Tells what nobody heard between two legs of a party, and notes how far each has come.
+    fn note_progress(&mut self) {
+        let progress: Vec<Progress> = self.streams.iter().map(progress).collect();
+        for interruption in self.continuity.observe(&progress) {
+            let gap = gap_of(&self.call, interruption);
+            let publisher = self.publisher.clone();
+            // Without holding up the call: the relay may be away.
+            tokio::spawn(async move {
+                let _ = publisher.deliver(Event::Gap(gap)).await;
+            });
+        }
+        self.journal.note(&self.call, progress.into_iter().filter_map(|it| it.trace).collect());
+    }
+
+    /// Waits until every party's audio is delivered or given up.
+    async fn see_off(&mut self) {
+        for stream in &mut self.streams {
+            if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = stream.finished().await {
+                warn!(party = %stream.party().id, "audio was never acknowledged");
+                let gap = Gap {
+                    party: Some(PartyLabel::from(stream.party())),
+                    start_ms: from.to_ms(stream.rate()),
+                    end_ms: to.to_ms(stream.rate()),
+                    reason: GapReason::TranscriberUnavailable.into(),
+                    anchor_unix_ms,
+                };
+                let _ = self.publisher.deliver(Event::Gap(gap)).await;
+            }
         }
     }
-    let _ = start.await;
-    let delivered = publisher.deliver(Event::CallEnded(ended)).await;
-    info!(delivered = delivered.is_ok(), "call ended");
 }
 
 /// How far a stream has come.
@@ -133,64 +168,5 @@ fn gap_of(call: &CallId, interruption: Interruption) -> Gap {
         end_ms: to_ms,
         reason: GapReason::SupervisionInterrupted.into(),
         anchor_unix_ms: of.anchor_unix_ms,
-    }
-}
-
-/// Delivers a gap without holding up the call: the relay may be away.
-fn deliver(publisher: &Publisher, gap: Gap) {
-    let publisher = publisher.clone();
-    tokio::spawn(async move {
-        let _ = publisher.deliver(Event::Gap(gap)).await;
-    });
-}
-
-/// `None`: nobody has sent audio yet, or an outage is too short to tell.
-fn state_of(streams: &[Uplink]) -> Option<CaptionState> {
-    let mut state = None;
-    for stream in streams {
-        match stream.state() {
-            UplinkState::Lost(since) if since.elapsed() >= TOLERATED_OUTAGE => {
-                return Some(CaptionState::CaptionsUnavailable);
-            }
-            UplinkState::Lost(_) => return None,
-            UplinkState::Connected => state = Some(CaptionState::Live),
-            UplinkState::Idle => {}
-        }
-    }
-    state
-}
-
-/// What there is to announce. Live is the normal case: it is news only after an outage.
-fn changed(announced: Option<CaptionState>, state: Option<CaptionState>) -> Option<CaptionState> {
-    state.filter(|state| match announced {
-        Some(announced) => announced != *state,
-        None => *state != CaptionState::Live,
-    })
-}
-
-fn announce(publisher: &Publisher, call: &CallId, state: CaptionState) {
-    info!(state = state.as_str_name(), "captions");
-    publisher.announce(Event::Status(Status { call_id: call.to_string(), state: state.into() }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn live_is_news_only_after_an_outage() {
-        use CaptionState::{CaptionsUnavailable, Live};
-        for (announced, state, news) in [
-            (None, None, None),
-            (None, Some(Live), None),
-            (None, Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
-            (Some(CaptionsUnavailable), Some(CaptionsUnavailable), None),
-            (Some(CaptionsUnavailable), None, None),
-            (Some(CaptionsUnavailable), Some(Live), Some(Live)),
-            (Some(Live), Some(Live), None),
-            (Some(Live), Some(CaptionsUnavailable), Some(CaptionsUnavailable)),
-        ] {
-            assert_eq!(changed(announced, state), news, "{announced:?} {state:?}");
-        }
     }
 }

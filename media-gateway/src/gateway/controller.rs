@@ -170,6 +170,9 @@ impl Controller {
             Action::Forward { call, is_withheld } => {
                 self.orders.push_back(Input::Forward { call, is_withheld });
             }
+            Action::Hold { call, hold, since_unix_ms } => {
+                self.orders.push_back(Input::Hold { call, hold, since_unix_ms });
+            }
             Action::Release { call } => self.orders.push_back(Input::Release { call }),
         }
     }

@@ -29,7 +29,7 @@ use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, controller};
 use crate::config::{Config, NotificationScope, Transport};
-use crate::control::{Commands, LegNews};
+use crate::control::{Commands, Hold, LegNews};
 use crate::metrics;
 use crate::ringcentral::{
     Client, EventFilters, NOTIFICATION_CAPACITY, Notification, Notifications,
@@ -89,6 +89,12 @@ pub(super) enum Input {
     Forward {
         call: CallId,
         is_withheld: bool,
+    },
+    /// Somebody on a call was put on hold, or taken off it, at that time (milliseconds since the Unix epoch).
+    Hold {
+        call: CallId,
+        hold: Hold,
+        since_unix_ms: Option<i64>,
     },
     /// No further leg of a call will come.
     Release {
@@ -238,6 +244,9 @@ impl EventLoop {
             Input::Reregister => self.reregister(),
             Input::HangUp { leg } => self.hang_up(leg),
             Input::Forward { call, is_withheld } => self.legs.withhold(&call, is_withheld),
+            Input::Hold { call, hold, since_unix_ms } => {
+                self.legs.hold(&call, hold, since_unix_ms);
+            }
             Input::Release { call } => self.legs.release(&call),
         }
     }
@@ -327,6 +336,7 @@ impl EventLoop {
     }
 
     fn handle_timeout(&mut self) {
+        self.fail_back_if_due();
         self.register_if_due();
         let now = Instant::now().into_std();
         self.user_agent.handle_timeout(now);

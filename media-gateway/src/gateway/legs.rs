@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use caption_publisher::Publisher;
 use pipeline::rtp::PayloadFormat;
-use sidetone_proto::{CallId, Party};
+use sidetone_proto::{CallId, Party, PartyId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, info_span, warn};
 
 use super::call;
 use super::journal::Journal;
-use crate::control::LegNews;
+use crate::control::{Hold, LegNews};
 use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
 use crate::sip::LegId;
@@ -46,8 +46,10 @@ pub(super) struct Legs {
 struct Call {
     /// Whether what is heard is kept back.
     is_withheld: bool,
+    /// Who is on hold.
+    hold: Hold,
     /// Of the streams that were opened, so that their audio can be kept back.
-    feeds: Vec<(LegId, Feed)>,
+    feeds: Vec<(LegId, PartyId, Feed)>,
     /// Dropped when the call is released.
     uplinks: mpsc::Sender<Uplink>,
 }
@@ -198,17 +200,14 @@ impl Legs {
         match &offer {
             None => ours.extend(lines.iter().map(|line| line.as_ref().map(MediaStream::local))),
             Some(offer) => {
+                // All lines or none: a refusal leaves the leg as it was (RFC 3261 section 14.1).
+                for (theirs, line) in offer.media.iter().zip(lines.iter()) {
+                    line.as_ref().map_or(Ok(()), |stream| can_follow(stream, theirs))?;
+                }
                 for (theirs, line) in offer.media.iter().zip(lines) {
-                    let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
-                    let Some(stream) = line.as_mut().filter(|_| !is_held) else {
-                        ours.push(None);
-                        continue;
-                    };
-                    if !theirs.formats.contains(&stream.local().format) {
-                        return Err(not_acceptable("the new offer lacks the codec in use"));
-                    }
-                    let local = stream.retarget(theirs);
-                    ours.push(Some(local.map_err(|error| not_acceptable(&error.to_string()))?));
+                    let stream = line.as_mut().filter(|_| !is_disabled(theirs));
+                    let local = stream.map(|stream| stream.retarget(theirs)).transpose();
+                    ours.push(local.map_err(|error| not_acceptable(&error.to_string()))?);
                 }
             }
         }
@@ -230,7 +229,7 @@ impl Legs {
     pub(super) fn end(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&leg.call) {
-            call.feeds.retain(|(of, _)| *of != id);
+            call.feeds.retain(|(of, ..)| *of != id);
         }
     }
 
@@ -250,7 +249,16 @@ impl Legs {
     pub(super) fn withhold(&mut self, call: &CallId, is_withheld: bool) {
         let Some(call) = self.calls.get_mut(call) else { return };
         call.is_withheld = is_withheld;
-        call.feeds.iter().for_each(|(_, feed)| feed.withhold(is_withheld));
+        call.feeds.iter().for_each(|(.., feed)| feed.withhold(is_withheld));
+    }
+
+    /// Who is on hold on a call from now on, or since that time (milliseconds since the Unix epoch).
+    pub(super) fn hold(&mut self, call: &CallId, hold: Hold, since_unix_ms: Option<i64>) {
+        let Some(call) = self.calls.get_mut(call) else { return };
+        for (_, party, feed) in &call.feeds {
+            feed.hold(hold.covers(party), since_unix_ms);
+        }
+        call.hold = hold;
     }
 
     /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
@@ -297,6 +305,7 @@ impl Legs {
         let feed = Feed::new(rate);
         feed.withhold(is_withheld);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
+        info!(parent: &span, ?format, srtp = crypto.is_some(), "media stream started");
         let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
             .map_err(|error| server_error(error.to_string()))?;
         Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
@@ -313,13 +322,15 @@ impl Legs {
             let (publisher, news) = (self.publisher.clone(), self.news.clone());
             let journal = self.journal.clone();
             self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news, journal));
-            Call { is_withheld, feeds: Vec::new(), uplinks }
+            Call { is_withheld, hold: Hold::default(), feeds: Vec::new(), uplinks }
         });
     }
 
     fn hand_over(&mut self, call: &CallId, leg: LegId, uplink: Uplink) {
         let sent = self.calls.get_mut(call).map(|call| {
-            call.feeds.push((leg, uplink.feed().clone()));
+            let (party, feed) = (uplink.party().id.clone(), uplink.feed().clone());
+            feed.hold(call.hold.covers(&party), None);
+            call.feeds.push((leg, party, feed));
             call.uplinks.try_send(uplink)
         });
         if !matches!(sent, Some(Ok(()))) {
@@ -347,6 +358,21 @@ pub(super) fn acceptable_lines(offer: &Description) -> Result<Vec<&Media>, Unacc
         return Err(not_acceptable(&reasons.join("; ")));
     }
     Ok(taken)
+}
+
+/// Whether a stream can do what their line says from now on.
+fn can_follow(stream: &MediaStream, theirs: &Media) -> Result<(), Unacceptable> {
+    if is_disabled(theirs) {
+        return Ok(());
+    }
+    if !theirs.formats.contains(&stream.local().format) {
+        return Err(not_acceptable("the new offer lacks the codec in use"));
+    }
+    stream.can_retarget(theirs).map_err(|error| not_acceptable(&error.to_string()))
+}
+
+fn is_disabled(theirs: &Media) -> bool {
+    theirs.unfit == Some(sdp::Unfit::Disabled)
 }
 
 /// The next party, for a line that is taken.

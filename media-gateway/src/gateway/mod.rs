@@ -5,6 +5,7 @@
 
 mod admission;
 mod call;
+mod condition;
 pub(crate) mod connect;
 mod continuity;
 mod controller;

@@ -18,8 +18,8 @@ use tracing::{Span, debug, info};
 use super::ports::MediaPort;
 use super::session::{Channel, MediaError, MediaSession, Remote};
 use crate::metrics::StreamCounters;
-use crate::sdp::{CryptoLine, LocalMedia, Media};
-use crate::uplink::Feed;
+use crate::sdp::{CryptoLine, Direction, LocalMedia, Media};
+use crate::uplink::{Feed, LineHold};
 
 /// Longest datagram that is read; RTP packets are far shorter.
 const MAX_DATAGRAM_LEN: usize = 2048;
@@ -30,6 +30,9 @@ pub struct MediaStream {
     /// Closing it ends the task.
     remote: watch::Sender<Remote>,
     local: LocalMedia,
+    feed: Feed,
+    /// Which way media flowed at first: an offer may say `sendonly` all along, for a supervisor who only listens.
+    direction: Direction,
     _task: JoinHandle<()>,
 }
 
@@ -53,9 +56,23 @@ impl MediaStream {
         let session = MediaSession::new(now, format, remote.clone(), key, seed)?;
         let (sender, remotes) = watch::channel(remote);
         let local = LocalMedia { port: port.port(), format, crypto };
+        feed.hold_line(LineHold::of(theirs, theirs.direction));
+        let held = feed.clone();
         let task = Task { session, feed, rejected: 0, counters: StreamCounters::new(), span };
         let task = tokio::spawn(task.run(port, remotes));
-        Ok(Self { remote: sender, local, _task: task })
+        Ok(Self { remote: sender, local, feed: held, direction: theirs.direction, _task: task })
+    }
+
+    /// Whether [`retarget`](Self::retarget) will succeed. Changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn can_retarget(&self, theirs: &Media) -> Result<(), MediaError> {
+        match (&self.local.crypto, &theirs.crypto) {
+            (Some(ours), Some(theirs)) if ours.key.suite() == theirs.key.suite() => Ok(()),
+            (None, None) => Ok(()),
+            _ => Err(MediaError::ProtectionChanged),
+        }
     }
 
     /// The other side has moved, holds, or confirms where it is: a re-INVITE. Gives our m-line for the answer, in which
@@ -64,13 +81,11 @@ impl MediaStream {
     /// # Errors
     /// [`MediaError::ProtectionChanged`]; everything stays as it was.
     pub fn retarget(&mut self, theirs: &Media) -> Result<LocalMedia, MediaError> {
-        match (&mut self.local.crypto, &theirs.crypto) {
-            (Some(ours), Some(theirs)) if ours.key.suite() == theirs.key.suite() => {
-                ours.tag = theirs.tag;
-            }
-            (None, None) => {}
-            _ => return Err(MediaError::ProtectionChanged),
+        self.can_retarget(theirs)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.local.crypto, &theirs.crypto) {
+            ours.tag = theirs.tag;
         }
+        self.feed.hold_line(LineHold::of(theirs, self.direction));
         let remote = Remote::of(theirs);
         self.remote.send_if_modified(|current| {
             let is_new = *current != remote;
@@ -160,6 +175,7 @@ impl Task {
             self.feed.push(audio, rate, unix_ms());
         }
         self.counters.count(self.session.stats());
+        self.feed.note_datagrams(self.session.stats().datagrams);
         while let Some(transmit) = self.session.poll_transmit() {
             let socket = match transmit.channel {
                 Channel::Rtp => &port.rtp,

@@ -34,10 +34,27 @@ type Acks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Heard {
     pub start: PartyStart,
     pub pcm: Vec<i16>,
+    /// Samples that were told to be lost.
+    pub lost: u64,
     pub end: Option<u64>,
 }
 
 impl Heard {
+    /// Where there is a voice, in milliseconds on the party's clock, from and to. Pauses of up to 100 ms belong to it.
+    pub fn loud(&self) -> Vec<(u64, u64)> {
+        let window = self.start.sample_rate as usize / 100;
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        for (number, window) in (0..).zip(self.pcm.chunks(window)) {
+            let (from, to) = (number * 10, number * 10 + 10);
+            match spans.last_mut() {
+                _ if window.iter().all(|sample| sample.unsigned_abs() < 2000) => {}
+                Some((_, end)) if from - *end <= 100 => *end = to,
+                _ => spans.push((from, to)),
+            }
+        }
+        spans
+    }
+
     /// The share of the energy at a frequency (Goertzel), roughly 0 to 1.
     pub fn share(&self, frequency: f64) -> f64 {
         let rate = f64::from(self.start.sample_rate);
@@ -106,7 +123,7 @@ impl AudioIngest for Downstream {
                                     .map(|two| i16::from_le_bytes([two[0], two[1]])),
                             );
                         }
-                        Message::Lost(_) => {}
+                        Message::Lost(lost) => heard.lost += lost.samples,
                         Message::End(it) => {
                             heard.end = Some(it.sample_position);
                             end = Some(it.sample_position);
@@ -163,10 +180,23 @@ pub async fn serve(downstream: Downstream) -> SocketAddr {
     address
 }
 
-/// A 16-bit mono WAV file of some seconds of a tone at 16 kHz.
+/// Some seconds of a tone.
 pub fn tone(frequency: f64, seconds: u32) -> Audio {
+    sound(frequency, seconds, |_| 8000.0)
+}
+
+/// Some seconds of a tone that is never silent, but louder and softer `beat` times a second: long tones that are as loud
+/// as each other all the time are taken for the same voice.
+pub fn voice(frequency: f64, beat: f64, seconds: u32) -> Audio {
+    let loudness = |at: f64| 7200.0 + 4800.0 * (at * beat * std::f64::consts::TAU).sin();
+    sound(frequency, seconds, loudness)
+}
+
+/// A 16-bit mono WAV file at 16 kHz of a tone, as loud as is said of each second.
+fn sound(frequency: f64, seconds: u32, loudness: impl Fn(f64) -> f64) -> Audio {
     let samples: Vec<u8> = (0..16_000 * seconds)
-        .map(|at| (f64::from(at) * frequency * std::f64::consts::TAU / 16_000.0).sin() * 8000.0)
+        .map(|at| f64::from(at) / 16_000.0)
+        .map(|at| (at * frequency * std::f64::consts::TAU).sin() * loudness(at))
         .flat_map(|sample| (sample as i16).to_le_bytes())
         .collect();
     let mut wav = b"RIFF".to_vec();

@@ -70,8 +70,17 @@ pub struct RtpReceiver {
     candidate: Option<Candidate>,
     timeline: Timeline,
     arrivals: Option<ArrivalClock>,
+    /// From the beginning of a hold until audio is heard after its end.
+    hold: Option<Hold>,
     finished: bool,
     stats: RtpStats,
+}
+
+/// The sender was told to be silent.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since: Instant,
+    is_over: bool,
 }
 
 impl RtpReceiver {
@@ -92,6 +101,7 @@ impl RtpReceiver {
             candidate: None,
             timeline: Timeline::default(),
             arrivals: None,
+            hold: None,
             finished: false,
             stats: RtpStats::default(),
         })
@@ -138,6 +148,20 @@ impl RtpReceiver {
     pub fn handle_goodbye(&mut self, ssrc: u32) {
         if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {
             source.left = true;
+        }
+    }
+
+    /// Signalling says that the sender is silent from now on (a hold), or that it is not any more. During a hold silence
+    /// passes by the clock at once. Audio after it goes on where the clock is, whether or not the sender's timestamps
+    /// went on meanwhile.
+    pub fn handle_hold(&mut self, now: Instant, is_held: bool) {
+        match (&mut self.hold, is_held) {
+            (Some(hold), _) => hold.is_over = !is_held,
+            (None, true) => self.hold = Some(Hold { since: now, is_over: false }),
+            (None, false) => {}
+        }
+        if let Some(source) = self.source.as_mut().filter(|_| is_held) {
+            source.pauses = Pauses::Now;
         }
     }
 
@@ -327,9 +351,14 @@ impl RtpReceiver {
         let mut end = self.position_of(source).plus(source.frame);
         let overlapped_since = source.overlapped_since;
         if end <= self.timeline.end() {
-            // What was told as silence was a stall, so this sender does not pause.
-            source.pauses = Pauses::Never;
-            let since = *source.overlapped_since.get_or_insert(at);
+            let since = match self.hold {
+                Some(hold) => hold.since,
+                None => {
+                    // What was told as silence was a stall, so this sender does not pause.
+                    source.pauses = Pauses::Never;
+                    *source.overlapped_since.get_or_insert(at)
+                }
+            };
             if at.saturating_duration_since(since) < MAX_OVERLAP {
                 self.stats.overlapped_samples += source.frame;
                 return;
@@ -338,6 +367,7 @@ impl RtpReceiver {
             end = self.position_of(source).plus(source.frame);
         }
         source.overlapped_since = None;
+        self.hold = self.hold.filter(|hold| !hold.is_over);
         let position = self.position_of(source);
         let rate = self.format.codec.sample_rate();
         self.arrivals

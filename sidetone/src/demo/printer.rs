@@ -65,6 +65,7 @@ impl Printer {
                 label(gap.role),
                 seconds(gap.end_ms - gap.start_ms)
             )),
+            Event::Status(status) if status.is_on_hold => self.line("on hold"),
             Event::Status(status) => match status.state {
                 CaptionState::Live => self.line("captions are live"),
                 CaptionState::CaptionsUnavailable => {

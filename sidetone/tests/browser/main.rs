@@ -5,6 +5,7 @@
 
 mod browser;
 mod demo;
+mod hold;
 mod page;
 mod proxy;
 
@@ -107,6 +108,6 @@ async fn screenshot() {
     .await;
 }
 
-async fn in_time(test: impl Future<Output = ()>) {
+pub(crate) async fn in_time(test: impl Future<Output = ()>) {
     timeout(LIMIT, test).await.expect("the test did not come to its end in time");
 }

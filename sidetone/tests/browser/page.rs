@@ -156,6 +156,15 @@ impl<'a> Page<'a> {
         .await;
     }
 
+    /// How the call is doing, and who is on it.
+    pub async fn until_it_says(&self, pace: &str, parties: &str) {
+        let args = [json!(pace), json!(parties)];
+        let body = "const [pace, parties] = args;
+             return document.getElementById('pace-text').textContent === pace &&
+               document.getElementById('call-parties').textContent === parties";
+        let _: bool = self.browser.until("how the call is doing", body, &args).await;
+    }
+
     pub async fn until_connected(&self) {
         self.until_true(
             "the page says that it is connected",

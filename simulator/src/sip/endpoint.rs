@@ -3,7 +3,7 @@
 use super::Flow;
 use super::dialog::{Dialog, Identifiers, Output, belongs_to};
 use super::leg::{Invitation, LegEvent, LegFailure, LegId};
-use super::message::{call_id, response_to};
+use super::message::{call_id, parameter, response_to};
 use super::oddity::{odd_spelling, segments};
 use super::registrar::{Binding, Registrar};
 use crate::account::Account;
@@ -11,6 +11,8 @@ use crate::variant::Variant;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rsip::headers::UntypedHeader;
+use rsip::prelude::HeadersExt;
 use rsip::{Method, Request, SipMessage};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -230,8 +232,12 @@ impl Endpoint {
                 let status = match method {
                     Method::Options => 200,
                     // The supervisor only listens: outgoing calls are not part of this cloud.
-                    Method::Invite => 403,
-                    Method::Bye | Method::Cancel | Method::Update | Method::Info => 481,
+                    Method::Invite if !is_in_dialog(request) => 403,
+                    Method::Invite
+                    | Method::Bye
+                    | Method::Cancel
+                    | Method::Update
+                    | Method::Info => 481,
                     _ => 405,
                 };
                 let tag = format!("{:016x}", self.rng.random::<u64>());
@@ -268,6 +274,10 @@ impl Endpoint {
             }
         }
     }
+}
+
+fn is_in_dialog(request: &Request) -> bool {
+    request.to_header().is_ok_and(|to| parameter(to.value(), "tag").is_some())
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl SipHandle {
     }
 
     /// Calls the device; what becomes of the leg comes through `news`, which must have room for
-    /// two events of each leg. Without a SIP task, nothing happens.
+    /// three events of each leg. Without a SIP task, nothing happens.
     pub(crate) async fn invite(
         &self,
         leg: LegId,
@@ -348,7 +348,7 @@ impl SipTransport {
     }
 
     fn tell(&mut self, leg: LegId, event: LegEvent) {
-        let is_last = !matches!(event, LegEvent::Answered { .. } | LegEvent::Offered { .. });
+        let is_last = matches!(event, LegEvent::Failed(_) | LegEvent::Ended);
         if let Some(news) = self.news.get(&leg)
             && let Err(error) = news.try_send((leg, event))
         {

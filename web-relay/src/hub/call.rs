@@ -244,9 +244,10 @@ impl Call {
                     anchor_unix_ms,
                 }))
             }
-            Incoming::Status { call, state } => {
+            Incoming::Status { call, state, is_on_hold, parties_on_hold } => {
                 let seq = self.take_seq();
-                Some(Event::Status(Status { call_id: call, seq, state }))
+                let status = Status { call_id: call, seq, state, is_on_hold, parties_on_hold };
+                Some(Event::Status(status))
             }
         })
     }

@@ -259,7 +259,8 @@ pub fn ended() -> Incoming {
 }
 
 pub fn status(state: CaptionState) -> Incoming {
-    Incoming::Status { call: call(), state }
+    let parties_on_hold = vec![party(0).id];
+    Incoming::Status { call: call(), state, is_on_hold: false, parties_on_hold }
 }
 
 pub fn gap(number: u8, start_ms: u64) -> Incoming {

@@ -40,6 +40,11 @@ impl Call {
             self.actions.push_back(Action::Forward { call: self.id.clone(), is_withheld });
         }
         let plan = self.plan();
+        let (hold, happened) = (self.roster.hold(&plan), self.happened_unix_ms.take());
+        if hold != self.hold {
+            self.hold = hold;
+            self.tell_hold(happened);
+        }
         self.lapse(now);
         let wanted = self.wanted(&plan);
         self.leave(now, &plan, &wanted);

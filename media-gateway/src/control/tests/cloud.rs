@@ -8,7 +8,7 @@ use sidetone_proto::{CallId, Role};
 
 use crate::config::Supervise;
 use crate::control::consent::Policies;
-use crate::control::{Action, Board, CallView, LegNews, Outcome, Refusal, Settings, Stage};
+use crate::control::{Action, Board, CallView, Hold, LegNews, Outcome, Refusal, Settings, Stage};
 use crate::ringcentral::{ActiveCall, Advice, Notification, Presence, SessionEvent};
 use crate::sip::LegId;
 use crate::supervision::{SuperviseRequest, Target};
@@ -60,6 +60,7 @@ pub struct Cloud {
     pub deleted: Vec<String>,
     pub released: Vec<CallId>,
     pub withheld: Vec<bool>,
+    pub holds: Vec<(Hold, Option<i64>)>,
     next_ear: u64,
 }
 
@@ -105,6 +106,7 @@ impl Cloud {
             deleted: Vec::new(),
             released: Vec::new(),
             withheld: Vec::new(),
+            holds: Vec::new(),
             next_ear: 0,
         }
     }
@@ -141,6 +143,7 @@ impl Cloud {
         let party = self.sessions[call].iter().find(|it| it.id == id).unwrap();
         serde_json::from_value(json!({
             "telephonySessionId": call, "sequence": self.sequence, "parties": [party.json()],
+            "eventTime": "1970-01-01T00:00:07.500Z",
         }))
         .unwrap()
     }
@@ -238,6 +241,7 @@ impl Cloud {
                 Action::HangUp { .. } => "hang up",
                 Action::Reregister => "reregister",
                 Action::Forward { .. } => "forward",
+                Action::Hold { .. } => "hold",
                 Action::Release { .. } => "release",
             };
             *self.asked.entry(name).or_default() += 1;
@@ -287,6 +291,7 @@ impl Cloud {
                 }
                 Action::Reregister => {}
                 Action::Forward { is_withheld, .. } => self.withheld.push(is_withheld),
+                Action::Hold { hold, since_unix_ms, .. } => self.holds.push((hold, since_unix_ms)),
                 Action::Release { call } => self.released.push(call),
             }
         }

@@ -255,12 +255,16 @@ fn the_device_may_hang_up_and_repeat_itself() {
 fn requests_outside_of_any_dialog_are_answered_by_kind() {
     let (mut fixture, invite) = Fixture::answered(TCP);
     for (method, inside, outside) in
-        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 200, 403), ("BYE", 200, 481)]
+        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 200, 481), ("BYE", 200, 481)]
     {
         let request = request_in_dialog(&invite, method);
         is(&fixture.exchange(&request.replace("Call-ID: ", "Call-ID: x")), outside);
         is(&fixture.exchange(&request), inside);
     }
+    // The supervisor's device only listens.
+    let call = request_in_dialog(&invite, "INVITE").replace("Call-ID: ", "Call-ID: y");
+    let to = header_line(&call, "To:").to_owned();
+    is(&fixture.exchange(&call.replace(&to, "To: <sip:somebody@cloud>")), 403);
 }
 
 #[test]
