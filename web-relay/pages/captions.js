@@ -25,11 +25,13 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay does not know it; whether it can be captioned; whether it is over; the last
+// The call on the screen; whether the relay does not know it; whether it can be captioned; whether another
+// recogniser than the preferred one does it; whether it is over; the last
 // delay, and when it was measured; whether the relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
+let standby = false;
 let ended = false;
 let lag = null;
 let lagAt = 0;
@@ -74,7 +76,10 @@ function message(message) {
 }
 
 function event(event) {
-  if (event.type === "status") available = event.state === "live";
+  if (event.type === "status") {
+    available = event.state !== "captions_unavailable";
+    standby = event.state === "fallback_recogniser";
+  }
   if (event.type === "call_ended") ended = true;
   if (event.latency_ms != null) {
     available = true;
@@ -125,6 +130,7 @@ function reveal() {
 function restart() {
   missing = false;
   available = true;
+  standby = false;
   ended = false;
   lag = null;
   const call = calls.get(chosen);
@@ -175,7 +181,7 @@ function tick() {
   if (ended) pace = ["ended", "Call ended"];
   else if (!live) pace = ["waiting", "Waiting for the connection"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
-  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", "Live"];
+  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby ? "Live, by the standby recogniser" : "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);
   show("lag", fresh && live && !ended ? `${seconds(lag)} behind` : "");
