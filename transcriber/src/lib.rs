@@ -7,6 +7,7 @@
 
 pub mod backends;
 pub mod config;
+pub mod conformance;
 pub mod ledger;
 pub mod party;
 pub mod queue;

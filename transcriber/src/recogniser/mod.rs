@@ -19,6 +19,7 @@ use pipeline::speech::Window;
 
 pub use engine::{Engine, Heard, Hearing, Part, Task};
 pub use grpc::Grpc;
+pub(crate) use grpc::pcm;
 pub use header::{HeaderError, ModelHeader, check_header};
 pub(crate) use hypothesis::on_party_clock;
 pub(crate) use local::Local;

@@ -110,6 +110,12 @@ impl OpenAi {
         }
     }
 
+    /// The status with which some upload is answered, audio or not.
+    pub(crate) async fn post_raw(&self, file: &[u8]) -> Result<u16, RecogniserError> {
+        let answer = self.post(&Form::new(file, &self.options)).await;
+        answer.map(|response| response.status().as_u16()).map_err(|error| unreachable(&error))
+    }
+
     async fn post(&self, form: &Form) -> reqwest::Result<Response> {
         let mut request = self
             .http
