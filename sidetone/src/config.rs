@@ -8,6 +8,7 @@ use media_gateway::config::{
 };
 use media_gateway::control::consent;
 use serde::Deserialize;
+use transcriber::config::{ConfigError, GrpcSettings, OpenAiSettings, Settings};
 
 use crate::model::{ModelDirectory, resolve};
 
@@ -34,6 +35,16 @@ struct File {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TranscriberSection {
+    /// Who recognises: `whisper`, `grpc`, `openai`. The next one takes over where one fails or is late.
+    pub backends: Vec<String>,
+    /// How long a backend may take for a final, in ms, before the next one is asked.
+    pub deadline_ms: u64,
+    /// Words and names that are likely to be said.
+    pub vocabulary: Vec<String>,
+    /// The backend `grpc`.
+    pub grpc: GrpcSettings,
+    /// The backend `openai`.
+    pub openai: OpenAiSettings,
     /// `demo-en`, a published name that was pulled, or a file.
     pub model: String,
     /// The language that is spoken, as Whisper names it.
@@ -65,9 +76,20 @@ pub struct Config {
 
 impl Default for TranscriberSection {
     fn default() -> Self {
-        let transcriber::config::Settings { model, language, workers, slots, .. } =
-            transcriber::config::Settings::default();
-        Self { model, language, workers, slots }
+        let Settings {
+            backends,
+            deadline_ms,
+            vocabulary,
+            grpc,
+            openai,
+            model,
+            language,
+            workers,
+            slots,
+            listen: _,
+            relay: _,
+        } = Settings::default();
+        Self { backends, deadline_ms, vocabulary, grpc, openai, model, language, workers, slots }
     }
 }
 
@@ -96,14 +118,8 @@ impl Config {
     /// Finds the model and looks over every value.
     pub fn checked(mut self) -> anyhow::Result<Self> {
         self.relay.check().context("[relay]")?;
-        self.transcriber.model = find_model(&self.transcriber.model)?;
-        transcriber::config::Config::try_from(self.transcriber_settings(String::new()))
-            .map(drop)
-            .or_else(|error| match error {
-            // Its address is known once the relay is up.
-            transcriber::config::ConfigError::Relay(_) => Ok(()),
-            error => Err(error),
-        })?;
+        self.transcriber.find_model()?;
+        self.transcriber.check()?;
         self.gateway("http://127.0.0.1:1", "http://127.0.0.1:1")?;
         Ok(self)
     }
@@ -132,22 +148,57 @@ impl Config {
     }
 
     /// The transcriber's settings, with the address of its neighbour.
-    pub fn transcriber_settings(&self, relay: String) -> transcriber::config::Settings {
-        let TranscriberSection { model, language, workers, slots } = self.transcriber.clone();
-        transcriber::config::Settings {
-            relay,
+    pub fn transcriber_settings(&self, relay: String) -> Settings {
+        self.transcriber.settings(relay)
+    }
+}
+
+impl TranscriberSection {
+    /// Puts the model's file in the place of its name, if anybody needs it.
+    pub fn find_model(&mut self) -> anyhow::Result<()> {
+        if self.needs_model() {
+            let directory =
+                ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
+            self.model = resolve(&self.model, &directory)?.name();
+        }
+        Ok(())
+    }
+
+    /// Whether the recogniser of this program is among the backends.
+    pub fn needs_model(&self) -> bool {
+        self.backends.iter().any(|backend| backend == "whisper")
+    }
+
+    /// Looks over every value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        transcriber::config::Config::try_from(self.settings("http://127.0.0.1:1".to_owned()))
+            .map(drop)
+    }
+
+    fn settings(&self, relay: String) -> Settings {
+        let Self {
+            backends,
+            deadline_ms,
+            vocabulary,
+            grpc,
+            openai,
             model,
             language,
             workers,
             slots,
-            ..transcriber::config::Settings::default()
+        } = self.clone();
+        Settings {
+            relay,
+            backends,
+            deadline_ms,
+            vocabulary,
+            grpc,
+            openai,
+            model,
+            language,
+            workers,
+            slots,
+            ..Settings::default()
         }
     }
-}
-
-/// The name or path under which the transcriber finds a model: a published name becomes its file.
-pub(crate) fn find_model(name: &str) -> anyhow::Result<String> {
-    let directory =
-        ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
-    Ok(resolve(name, &directory)?.name())
 }

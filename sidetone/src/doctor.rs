@@ -7,8 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use media_gateway::doctor::{Check, Examination, Outcome};
 
-use crate::config::Config;
+use crate::config::{Config, TranscriberSection};
 use crate::model::{ModelDirectory, describe};
+use transcriber::recogniser::ModelSource;
 
 /// Where a neighbour that is started along with the gateway would be.
 const STARTED_ALONG: &str = "http://127.0.0.1:1";
@@ -55,7 +56,12 @@ impl DoctorArguments {
 
 /// What the gateway knows nothing of: the model and the page.
 fn own_checks(config: &Config) -> Vec<Check> {
-    let mut checks = vec![Check::new("model", model(&config.transcriber.model))];
+    let section = &config.transcriber;
+    let mut checks = Vec::new();
+    if section.needs_model() {
+        checks.push(Check::new("model", model(&section.model)));
+    }
+    checks.push(Check::new("recognisers", recognisers(section)));
     checks.push(Check::new("page", page(config)));
     checks
 }
@@ -69,6 +75,15 @@ fn model(name: &str) -> Outcome {
             format!("{:#}", anyhow::Error::from(error)),
             "`sidetone model pull` with the model's name, or set [transcriber] model to \"demo-en\" or to a file",
         ),
+    }
+}
+
+fn recognisers(section: &TranscriberSection) -> Outcome {
+    // The model has a check of its own.
+    let model = ModelSource::BUILT_IN.to_owned();
+    match (TranscriberSection { model, ..section.clone() }).check() {
+        Ok(()) => Outcome::ok(section.backends.join(", then ")),
+        Err(error) => Outcome::failed(error.to_string(), "correct [transcriber] as it says"),
     }
 }
 

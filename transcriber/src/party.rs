@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt};
 use tracing::{debug, error, info, warn};
 
+use crate::backends::Recognition;
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
-use crate::recogniser::Search;
 use crate::start::{Start, check_position};
-use crate::workers::{Recognised, Requests, Workers};
+use crate::workers::Recognised;
 
 /// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
 /// caught up: it waits in the gateway's ring.
@@ -52,8 +52,7 @@ pub struct PartyStream {
     captions: CaptionAssembler,
     /// Utterances on which the recogniser failed: from where to where, in samples at 16 kHz.
     failed: BTreeMap<u32, (u64, u64)>,
-    requests: Requests,
-    recognised: mpsc::Receiver<Recognised>,
+    recognition: Recognition,
     publisher: Publisher,
     ledger: Ledger,
     deliveries: JoinSet<Delivery>,
@@ -80,15 +79,13 @@ enum Audio {
 }
 
 impl PartyStream {
-    /// Opens a stream on the shared workers.
+    /// Opens a stream.
     pub fn open(
         start: Start,
         endpointing: Endpointing,
-        search: Search,
-        workers: &Workers,
+        recognition: Recognition,
         publisher: Publisher,
     ) -> Result<Self, PartyError> {
-        let (requests, recognised) = workers.open_stream(search);
         let position = start.to_16k(start.sample_position);
         Ok(Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
@@ -97,8 +94,7 @@ impl PartyStream {
             segmenter: Segmenter::new(endpointing, position, start.next_segment),
             captions: CaptionAssembler::from_segment(start.next_segment),
             failed: BTreeMap::new(),
-            requests,
-            recognised,
+            recognition,
             publisher,
             ledger: Ledger::default(),
             deliveries: JoinSet::new(),
@@ -138,7 +134,7 @@ impl PartyStream {
                     self.finish();
                     state = Audio::Over;
                 }
-                Some(recognised) = self.recognised.recv() => self.take_recognised(recognised),
+                recognised = self.recognition.next() => self.take_recognised(recognised),
                 Some(delivery) = self.deliveries.join_next() => {
                     self.take_delivery(delivery.map_err(|_| PartyError::ShuttingDown)?)?;
                 }
@@ -149,6 +145,7 @@ impl PartyStream {
                 }
             }
             due = self.progress().or(due);
+            self.tell_who_recognises();
         }
         // All that is left is silence.
         let end = v1::AudioAck { sample_position: self.received, ..self.acknowledged };
@@ -244,20 +241,22 @@ impl PartyStream {
     fn take_speech(&mut self, events: Vec<SpeechEvent>) {
         for event in events {
             match event {
-                SpeechEvent::Partial(window) => self.requests.request(Purpose::Partial, window),
+                SpeechEvent::Partial(window) => self.recognition.request(Purpose::Partial, window),
                 SpeechEvent::Draft(window) => {
                     let resume =
                         ResumePoint { position: window.start, next_segment: window.segment };
                     self.ledger.owe(Item::Final(window.segment), resume);
                     self.captions.draft_requested(&window);
-                    self.requests.request(Purpose::Draft, window);
+                    self.recognition.request(Purpose::Draft, window);
                 }
                 SpeechEvent::End { segment } => {
+                    self.recognition.ended(segment);
                     let caption = self.captions.ended(segment);
                     self.publish(segment, caption);
                 }
             }
         }
+        self.recognition.hear(self.segmenter.open_utterance());
     }
 
     fn take_recognised(&mut self, Recognised { purpose, window, hypothesis }: Recognised) {
@@ -307,6 +306,19 @@ impl PartyStream {
                 None => self.ledger.call_off(item),
             },
         }
+    }
+
+    /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
+    fn tell_who_recognises(&mut self) {
+        let Some(is_fallback) = self.recognition.news() else { return };
+        let state =
+            if is_fallback { v1::CaptionState::FallbackRecogniser } else { v1::CaptionState::Live };
+        let call_id = self.start.party.call.to_string();
+        self.publisher.announce(Event::Status(v1::Status {
+            call_id,
+            state: state.into(),
+            ..v1::Status::default()
+        }));
     }
 
     fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {

@@ -25,11 +25,13 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay does not know it; whether it can be captioned; who is on hold; whether it is
-// over; the last delay, and when it was measured; whether the relay has ever sent its list.
+// The call on the screen; whether the relay does not know it; whether it can be captioned; whether another recogniser than
+// the preferred one does it; who is on hold; whether it is over; the last delay, and when it was measured; whether the
+// relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
+let standby = false;
 let held = { everyone: false, parties: [] };
 let ended = false;
 let lag = null;
@@ -76,7 +78,8 @@ function message(message) {
 
 function event(event) {
   if (event.type === "status") {
-    available = event.state === "live";
+    available = event.state !== "captions_unavailable";
+    standby = event.state === "fallback_recogniser";
     held = { everyone: event.is_on_hold === true, parties: event.parties_on_hold ?? [] };
     describeParties();
   }
@@ -130,6 +133,7 @@ function reveal() {
 function restart() {
   missing = false;
   available = true;
+  standby = false;
   held = { everyone: false, parties: [] };
   ended = false;
   lag = null;
@@ -190,7 +194,7 @@ function tick() {
   else if (!live) pace = ["waiting", "Waiting for the connection"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
   else if (held.everyone) pace = ["held", "On hold"];
-  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", "Live"];
+  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby ? "Live, by the standby recogniser" : "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);
   show("lag", fresh && live && !ended ? `${seconds(lag)} behind` : "");

@@ -268,6 +268,8 @@ pub enum CaptionState {
     Live,
     /// The call goes on and its audio is kept, but no transcriber can be reached.
     CaptionsUnavailable,
+    /// Captions come from another recogniser than the preferred one, which fails or is late.
+    FallbackRecogniser,
 }
 
 /// Calls in progress, and those that ended in the last hour: newest first.

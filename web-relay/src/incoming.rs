@@ -210,6 +210,7 @@ fn status(status: v1::Status) -> Result<Incoming, InvalidEvent> {
     let state = match v1::CaptionState::try_from(status.state) {
         Ok(v1::CaptionState::Live) => CaptionState::Live,
         Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
+        Ok(v1::CaptionState::FallbackRecogniser) => CaptionState::FallbackRecogniser,
         Ok(v1::CaptionState::Unspecified) | Err(_) => {
             return Err(InvalidEvent::Unknown { field: "state", value: status.state });
         }

@@ -69,6 +69,23 @@ impl Window {
     }
 }
 
+/// The utterance that is going on, as far as it was heard: for a recogniser that takes audio as it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenUtterance<'a> {
+    /// Counts the party's utterances.
+    pub segment: u32,
+    /// Position of `audio[0]`, in samples at 16 kHz. The same until the utterance ends.
+    pub start: u64,
+    /// As in [`Window`].
+    pub speech_start: u64,
+    /// As in [`Window`].
+    pub speech_end: u64,
+    /// As in [`Window`].
+    pub clarity: f32,
+    /// Mono, 16 kHz, in [-1, 1].
+    pub audio: &'a [f32],
+}
+
 /// What to do about what was heard.
 #[derive(Clone, Debug)]
 pub enum SpeechEvent {
@@ -153,6 +170,14 @@ impl Segmenter {
     /// Whether the party is speaking: an utterance has begun and not ended.
     pub fn is_in_utterance(&self) -> bool {
         self.utterance.is_some()
+    }
+
+    /// The utterance that is going on, once there is enough voice in it to be more than a click: such a one always ends
+    /// with a [`SpeechEvent::End`].
+    pub fn open_utterance(&self) -> Option<OpenUtterance<'_>> {
+        let utterance = self.utterance.as_ref()?;
+        let is_speech = utterance.voiced_frames >= self.frames(self.endpointing.least_voice_ms);
+        is_speech.then(|| self.utterance_until(utterance, self.voiced.len()))
     }
 
     /// The number that the next utterance gets, or the open one has, if it was not cut from an older one.
@@ -338,19 +363,24 @@ impl Segmenter {
     }
 
     fn window(&self, end: usize) -> Option<Window> {
-        let utterance = self.utterance.as_ref()?;
+        let utterance = self.utterance_until(self.utterance.as_ref()?, end);
+        let OpenUtterance { segment, start, speech_start, speech_end, clarity, audio } = utterance;
+        Some(Window { segment, start, speech_start, speech_end, clarity, audio: audio.into() })
+    }
+
+    fn utterance_until(&self, utterance: &Utterance, end: usize) -> OpenUtterance<'_> {
         let position = |frame: usize| self.start + (frame * FRAME_LEN) as u64;
         let voice_end = utterance.voice_end.min(end);
         let spoken = &self.clear[utterance.onset.min(voice_end)..voice_end];
         let clear = spoken.iter().filter(|&&clear| clear).count();
-        Some(Window {
+        OpenUtterance {
             segment: utterance.segment,
             start: self.start,
             speech_start: position(utterance.onset),
             speech_end: position(voice_end),
             clarity: clear as f32 / spoken.len().max(1) as f32,
-            audio: self.audio[..end * FRAME_LEN].into(),
-        })
+            audio: &self.audio[..end * FRAME_LEN],
+        }
     }
 
     /// Drops the first frames.

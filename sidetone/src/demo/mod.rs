@@ -19,7 +19,7 @@ use web_relay::StartError;
 use web_relay::event::Event;
 
 use crate::cli::asked_to_stop;
-use crate::config::{Config, TranscriberSection};
+use crate::config::Config;
 use crate::system::System;
 
 pub use arguments::{DemoArguments, DemoPlan};
@@ -82,10 +82,7 @@ impl Demo {
         let config = Config {
             ringcentral: ringcentral(&simulator, plan.call.shape),
             sip: SipSection { listen: loopback(0).to_string(), ..SipSection::default() },
-            transcriber: TranscriberSection {
-                model: plan.model.clone(),
-                ..TranscriberSection::default()
-            },
+            transcriber: plan.transcriber.clone(),
             relay: web_relay::Config {
                 listen: loopback(plan.port),
                 ingest_listen: loopback(0),

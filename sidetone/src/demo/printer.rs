@@ -68,6 +68,9 @@ impl Printer {
             Event::Status(status) if status.is_on_hold => self.line("on hold"),
             Event::Status(status) => match status.state {
                 CaptionState::Live => self.line("captions are live"),
+                CaptionState::FallbackRecogniser => {
+                    self.line("captions come from the next recogniser in line");
+                }
                 CaptionState::CaptionsUnavailable => {
                     self.line("captions unavailable; the call is not affected");
                 }
