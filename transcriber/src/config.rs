@@ -24,6 +24,8 @@ pub struct Settings {
     pub workers: usize,
     /// Parties at once.
     pub slots: usize,
+    /// Whether captions are shown while a party speaks, besides finals.
+    pub partials: bool,
 }
 
 impl Default for Settings {
@@ -35,6 +37,7 @@ impl Default for Settings {
             language: "en".to_owned(),
             workers: 0,
             slots: 64,
+            partials: true,
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct Config {
     pub workers: usize,
     /// At least 1.
     pub slots: usize,
+    /// Whether captions are shown while a party speaks.
+    pub partials: bool,
 }
 
 /// What is wrong with the settings.
@@ -101,6 +106,7 @@ impl TryFrom<Settings> for Config {
                 settings.workers
             },
             slots: settings.slots,
+            partials: settings.partials,
         })
     }
 }

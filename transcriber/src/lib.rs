@@ -86,8 +86,8 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let workers = Workers::start(recognisers, config.workers)?;
     let publisher = Publisher::start(config.relay.clone());
-    let service =
-        AudioIngestService::new(workers.clone(), publisher, Endpointing::default(), config.slots);
+    let endpointing = Endpointing { partials: config.partials, ..Endpointing::default() };
+    let service = AudioIngestService::new(workers.clone(), publisher, endpointing, config.slots);
     info!(%address, model = %config.model.name(), workers = config.workers, "transcriber is ready");
 
     let (drain, draining) = oneshot::channel::<()>();
