@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use media_gateway::config::{
     ConfigFile, ControlSection, OperationsSection, RingCentralSection, SipSection,
 };
 use media_gateway::control::consent;
 use serde::Deserialize;
-use transcriber::config::{ConfigError, GrpcSettings, OpenAiSettings, Settings};
+use transcriber::config::Settings;
 
 use crate::model::{ModelDirectory, resolve};
 
@@ -20,7 +20,7 @@ struct File {
     #[serde(default)]
     sip: SipSection,
     #[serde(default)]
-    transcriber: TranscriberSection,
+    transcriber: Settings,
     #[serde(default)]
     relay: web_relay::Config,
     #[serde(default)]
@@ -31,30 +31,6 @@ struct File {
     control: ControlSection,
 }
 
-/// `[transcriber]`: what is left to decide when it runs as a child.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TranscriberSection {
-    /// Who recognises: `whisper`, `grpc`, `openai`. The next one takes over where one fails or is late.
-    pub backends: Vec<String>,
-    /// How long a backend may take for a final, in ms, before the next one is asked.
-    pub deadline_ms: u64,
-    /// Words and names that are likely to be said.
-    pub vocabulary: Vec<String>,
-    /// The backend `grpc`.
-    pub grpc: GrpcSettings,
-    /// The backend `openai`.
-    pub openai: OpenAiSettings,
-    /// `demo-en`, a published name that was pulled, or a file.
-    pub model: String,
-    /// The language that is spoken, as Whisper names it.
-    pub language: String,
-    /// Threads that recognise. 0: one fewer than there are cores.
-    pub workers: usize,
-    /// Parties at once.
-    pub slots: usize,
-}
-
 /// What [`crate::system::System`] is made from, checked as far as it can be without starting anything.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -63,7 +39,7 @@ pub struct Config {
     /// The supervisor's phone.
     pub sip: SipSection,
     /// The recogniser.
-    pub transcriber: TranscriberSection,
+    pub transcriber: Settings,
     /// The page and the store.
     pub relay: web_relay::Config,
     /// Metrics, health and readiness, and how long going down may take.
@@ -72,25 +48,6 @@ pub struct Config {
     pub consent: consent::Policies,
     /// Control by hand.
     pub control: ControlSection,
-}
-
-impl Default for TranscriberSection {
-    fn default() -> Self {
-        let Settings {
-            backends,
-            deadline_ms,
-            vocabulary,
-            grpc,
-            openai,
-            model,
-            language,
-            workers,
-            slots,
-            listen: _,
-            relay: _,
-        } = Settings::default();
-        Self { backends, deadline_ms, vocabulary, grpc, openai, model, language, workers, slots }
-    }
 }
 
 impl Config {
@@ -118,8 +75,13 @@ impl Config {
     /// Finds the model and looks over every value.
     pub fn checked(mut self) -> anyhow::Result<Self> {
         self.relay.check().context("[relay]")?;
-        self.transcriber.find_model()?;
-        self.transcriber.check()?;
+        let Settings { listen, relay, .. } = Settings::default();
+        ensure!(
+            self.transcriber.listen == listen && self.transcriber.relay == relay,
+            "[transcriber] listen, relay: leave them out, the parts find each other by themselves"
+        );
+        find_model(&mut self.transcriber)?;
+        transcriber::config::Config::try_from(self.transcriber.clone())?;
         self.gateway("http://127.0.0.1:1", "http://127.0.0.1:1")?;
         Ok(self)
     }
@@ -149,56 +111,16 @@ impl Config {
 
     /// The transcriber's settings, with the address of its neighbour.
     pub fn transcriber_settings(&self, relay: String) -> Settings {
-        self.transcriber.settings(relay)
+        Settings { relay, ..self.transcriber.clone() }
     }
 }
 
-impl TranscriberSection {
-    /// Puts the model's file in the place of its name, if anybody needs it.
-    pub fn find_model(&mut self) -> anyhow::Result<()> {
-        if self.needs_model() {
-            let directory =
-                ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
-            self.model = resolve(&self.model, &directory)?.name();
-        }
-        Ok(())
+/// Puts the model's file in the place of its name, if anybody needs it.
+pub fn find_model(settings: &mut Settings) -> anyhow::Result<()> {
+    if settings.needs_model() {
+        let directory =
+            ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
+        settings.model = resolve(&settings.model, &directory)?.name();
     }
-
-    /// Whether the recogniser of this program is among the backends.
-    pub fn needs_model(&self) -> bool {
-        self.backends.iter().any(|backend| backend == "whisper")
-    }
-
-    /// Looks over every value.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        transcriber::config::Config::try_from(self.settings("http://127.0.0.1:1".to_owned()))
-            .map(drop)
-    }
-
-    fn settings(&self, relay: String) -> Settings {
-        let Self {
-            backends,
-            deadline_ms,
-            vocabulary,
-            grpc,
-            openai,
-            model,
-            language,
-            workers,
-            slots,
-        } = self.clone();
-        Settings {
-            relay,
-            backends,
-            deadline_ms,
-            vocabulary,
-            grpc,
-            openai,
-            model,
-            language,
-            workers,
-            slots,
-            ..Settings::default()
-        }
-    }
+    Ok(())
 }

@@ -7,8 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use media_gateway::doctor::{Check, Examination, Outcome};
 
-use crate::config::{Config, TranscriberSection};
+use crate::config::Config;
 use crate::model::{ModelDirectory, describe};
+use transcriber::config::Settings;
 use transcriber::recogniser::ModelSource;
 
 /// Where a neighbour that is started along with the gateway would be.
@@ -78,11 +79,11 @@ fn model(name: &str) -> Outcome {
     }
 }
 
-fn recognisers(section: &TranscriberSection) -> Outcome {
+fn recognisers(section: &Settings) -> Outcome {
     // The model has a check of its own.
     let model = ModelSource::BUILT_IN.to_owned();
-    match (TranscriberSection { model, ..section.clone() }).check() {
-        Ok(()) => Outcome::ok(section.backends.join(", then ")),
+    match transcriber::config::Config::try_from(Settings { model, ..section.clone() }) {
+        Ok(_) => Outcome::ok(section.backends.join(", then ")),
         Err(error) => Outcome::failed(error.to_string(), "correct [transcriber] as it says"),
     }
 }

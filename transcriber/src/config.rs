@@ -41,6 +41,8 @@ pub struct Settings {
     pub workers: usize,
     /// Parties at once.
     pub slots: usize,
+    /// Whether captions are shown while a party speaks, besides finals.
+    pub partials: bool,
 }
 
 /// `[transcriber.grpc]`: a server of the service in `proto/sidetone/v1/recogniser.proto`.
@@ -99,7 +101,15 @@ impl Default for Settings {
             language: "en".to_owned(),
             workers: 0,
             slots: 64,
+            partials: true,
         }
+    }
+}
+
+impl Settings {
+    /// Whether the recogniser of this program is among the backends.
+    pub fn needs_model(&self) -> bool {
+        self.backends.iter().any(|backend| backend == "whisper")
     }
 }
 
@@ -124,6 +134,8 @@ pub struct Config {
     pub workers: usize,
     /// At least 1.
     pub slots: usize,
+    /// Whether captions are shown while a party speaks.
+    pub partials: bool,
 }
 
 /// Who recognises.
@@ -222,6 +234,7 @@ impl TryFrom<Settings> for Config {
                 settings.workers
             },
             slots: settings.slots,
+            partials: settings.partials,
         })
     }
 }

@@ -121,7 +121,7 @@ pub async fn serve(
         workers = config.workers,
         "transcriber is ready"
     );
-    let endpointing = Endpointing::default();
+    let endpointing = Endpointing { partials: config.partials, ..Endpointing::default() };
     let service =
         AudioIngestService::new(recognisers.clone(), publisher, endpointing, config.slots);
 

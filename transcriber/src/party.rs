@@ -386,6 +386,7 @@ impl PartyStream {
 
     fn labelled(&self, caption: Caption) -> v1::Caption {
         v1::Caption {
+            timing: None,
             party: Some((&self.start.party).into()),
             segment: caption.segment,
             revision: caption.revision,

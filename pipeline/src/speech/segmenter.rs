@@ -7,6 +7,8 @@ use super::{FRAME_LEN, Voice, VoiceDetector, millis, samples};
 pub struct Endpointing {
     /// Audio kept from before the first voiced frame, so that no soft first sound is cut off.
     pub pre_roll_ms: u64,
+    /// Whether anything is decoded before the first pause.
+    pub partials: bool,
     /// Speech after which the first partial is decoded.
     pub first_partial_ms: u64,
     /// Time between partials.
@@ -27,6 +29,7 @@ impl Default for Endpointing {
     fn default() -> Self {
         Self {
             pre_roll_ms: 320,
+            partials: true,
             first_partial_ms: 480,
             partial_interval_ms: 480,
             draft_silence_ms: 224,
@@ -287,7 +290,11 @@ impl Segmenter {
             utterance.drafted = Some(utterance.voice_end);
             utterance.next_partial = now + interval;
             events.extend(self.window(now).map(SpeechEvent::Draft));
-        } else if now >= utterance.next_partial && silence == 0 && heard_enough {
+        } else if self.endpointing.partials
+            && now >= utterance.next_partial
+            && silence == 0
+            && heard_enough
+        {
             utterance.next_partial = now + interval;
             events.extend(self.window(now).map(SpeechEvent::Partial));
         }

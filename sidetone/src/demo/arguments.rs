@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use simulator::{Account, Audio, CallPlan, Codec, Shape};
-use transcriber::config::GrpcSettings;
+use transcriber::config::{Config, GrpcSettings, Settings};
 use transcriber::recogniser::ModelSource;
 
 use super::Printer;
-use crate::config::TranscriberSection;
+use crate::config::find_model;
 
 /// What can be asked of the demo.
 #[derive(Debug, Clone, Args)]
@@ -55,7 +55,7 @@ pub struct DemoPlan {
     /// It is the call whose words are known.
     pub bundled: bool,
     /// Who recognises.
-    pub transcriber: TranscriberSection,
+    pub transcriber: Settings,
     /// Port of the page, or 0.
     pub port: u16,
     /// End with the call.
@@ -84,16 +84,16 @@ impl DemoArguments {
         })
     }
 
-    fn transcriber(&self) -> anyhow::Result<TranscriberSection> {
-        let mut section = TranscriberSection {
+    fn transcriber(&self) -> anyhow::Result<Settings> {
+        let mut settings = Settings {
             backends: self.backends.clone(),
             grpc: GrpcSettings { address: self.grpc.clone() },
             model: self.model.clone(),
-            ..TranscriberSection::default()
+            ..Settings::default()
         };
-        section.find_model()?;
-        section.check()?;
-        Ok(section)
+        find_model(&mut settings)?;
+        Config::try_from(settings.clone())?;
+        Ok(settings)
     }
 
     /// What shows the captions.
@@ -108,7 +108,7 @@ impl DemoPlan {
         Self {
             call: demo_call(shape, codec, 0.0, Audio::demo_customer(), Audio::demo_agent()),
             bundled: true,
-            transcriber: TranscriberSection::default(),
+            transcriber: Settings::default(),
             port: 0,
             once: true,
             seed,

@@ -1,5 +1,6 @@
 //! `sidetone demo`: the whole system on loopback, with a stand-in for RingCentral that plays a call.
 
+mod alignment;
 mod arguments;
 mod printer;
 mod score;
@@ -22,6 +23,7 @@ use crate::cli::asked_to_stop;
 use crate::config::Config;
 use crate::system::System;
 
+pub use alignment::{Step, align, words};
 pub use arguments::{DemoArguments, DemoPlan};
 pub use printer::Printer;
 pub use score::{Delays, Score, Tally};
