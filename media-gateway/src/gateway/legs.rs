@@ -394,3 +394,6 @@ fn not_acceptable(detail: &str) -> Unacceptable {
 fn server_error(detail: String) -> Unacceptable {
     Unacceptable { code: 500, reason: "Server Internal Error", detail }
 }
+
+#[cfg(test)]
+mod tests;
