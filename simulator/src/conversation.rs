@@ -279,7 +279,8 @@ impl Conversation {
                 }
             }
             Effect::DropConnection => {
-                if let Some(leg) = self.legs.keys().next().copied() {
+                let leg = self.legs.keys().next().copied();
+                if let Some(leg) = leg {
                     self.sip.drop_connection(leg).await;
                 }
             }

@@ -403,7 +403,12 @@ impl Call {
                 let pause = if *advice == Advice::Gone { Duration::ZERO } else { SETTLING };
                 self.look_at(now + pause);
             }
-            Advice::Unavailable => attachment.retry(now, LAST_UNAVAILABLE, why),
+            Advice::Unavailable => {
+                attachment.retry(now, LAST_UNAVAILABLE, why);
+                // It may have been served all the same: then its party would ring for good.
+                self.cleans_up = true;
+                self.look_at(now + SETTLING);
+            }
             Advice::Wait(pause) => attachment.wait(now, *pause, why),
             Advice::Reregister => {
                 attachment.retry(now, LAST_RETRY, why);
