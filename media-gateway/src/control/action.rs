@@ -2,6 +2,7 @@
 
 use sidetone_proto::CallId;
 
+use super::consent::{Notice, Source, State};
 use crate::ringcentral::{Advice, Error, advise};
 use crate::sip::LegId;
 use crate::supervision::{SuperviseRequest, Target};
@@ -46,6 +47,13 @@ pub enum Action {
         call: CallId,
         /// Whether it is kept back.
         is_withheld: bool,
+    },
+    /// Tell the relay of the consent to a call's transcription. After a refusal, forget what was heard.
+    Consent {
+        /// Which call's.
+        call: CallId,
+        /// What it is told.
+        notice: Notice,
     },
     /// No further leg of the call will come: its transcript ends.
     Release {
@@ -112,6 +120,15 @@ pub enum LegNews {
     Silent {
         /// The call.
         call: CallId,
+    },
+    /// A party has told of consent, by a key or a phrase.
+    Consent {
+        /// The call.
+        call: CallId,
+        /// What it said.
+        state: State,
+        /// How.
+        source: Source,
     },
     /// Two legs of a call that should carry one party each carry the same audio.
     SameAudio {

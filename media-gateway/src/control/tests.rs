@@ -2,4 +2,5 @@
 
 mod calls;
 mod cloud;
+mod consent;
 mod properties;

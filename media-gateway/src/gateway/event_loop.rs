@@ -9,6 +9,7 @@ use bytes::Bytes;
 use caption_publisher::Publisher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sidetone_proto::v1::Consent;
 use sidetone_proto::{CallId, Party};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -89,6 +90,8 @@ pub(super) enum Input {
         call: CallId,
         is_withheld: bool,
     },
+    /// What the relay is to know about consent.
+    Consent(Consent),
     /// No further leg of a call will come.
     Release {
         call: CallId,
@@ -134,6 +137,7 @@ pub(super) async fn run(
             Transcribers::connect(config.transcribers.clone()),
             publisher,
             news.clone(),
+            config.consent_rules.clone(),
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
@@ -231,6 +235,7 @@ impl EventLoop {
             Input::Reregister => self.reregister(),
             Input::HangUp { leg } => self.hang_up(leg),
             Input::Forward { call, is_withheld } => self.legs.withhold(&call, is_withheld),
+            Input::Consent(consent) => self.legs.consent(consent),
             Input::Release { call } => self.legs.release(&call),
         }
     }
@@ -378,7 +383,8 @@ impl EventLoop {
                     Input::Datagram { .. } | Input::StreamBytes { .. } | Input::StreamClosed(_) => {
                         self.handle_input(input).await;
                     }
-                    // Nothing new is begun.
+                    // Nothing new is begun. A refusal still counts.
+                    Input::Consent(consent) => self.legs.consent(consent),
                     _ => {}
                 },
                 () = self.legs.drained(), if !delivered => delivered = true,

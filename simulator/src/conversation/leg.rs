@@ -217,6 +217,18 @@ impl MediaStream {
         Ok(())
     }
 
+    /// The agent, or the customer, presses a key, if it is heard here.
+    pub(super) fn press(&mut self, is_agents: bool, event: u8) {
+        let is_heard = match self.feed {
+            Feed::Mixed => true,
+            Feed::Agent => is_agents,
+            Feed::Customer => !is_agents,
+        };
+        if is_heard {
+            self.rtp.press(event);
+        }
+    }
+
     /// Sends a frame of the recording, or silence.
     pub(super) fn send(&mut self, frame: Option<u64>) -> anyhow::Result<()> {
         match frame {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sidetone_proto::{CallId, Role};
 
 use crate::config::Supervise;
-use crate::control::consent::Policies;
+use crate::control::consent::{Notice, Policies};
 use crate::control::{Action, Board, CallView, LegNews, Outcome, Refusal, Settings, Stage};
 use crate::ringcentral::{ActiveCall, Advice, Notification, Presence, SessionEvent};
 use crate::sip::LegId;
@@ -56,6 +56,7 @@ pub struct Cloud {
     pub deleted: Vec<String>,
     pub released: Vec<CallId>,
     pub withheld: Vec<bool>,
+    pub notices: Vec<Notice>,
     next_ear: u64,
 }
 
@@ -95,6 +96,7 @@ impl Cloud {
             deleted: Vec::new(),
             released: Vec::new(),
             withheld: Vec::new(),
+            notices: Vec::new(),
             next_ear: 0,
         }
     }
@@ -218,6 +220,7 @@ impl Cloud {
                 Action::HangUp { .. } => "hang up",
                 Action::Reregister => "reregister",
                 Action::Forward { .. } => "forward",
+                Action::Consent { .. } => "consent",
                 Action::Release { .. } => "release",
             };
             *self.asked.entry(name).or_default() += 1;
@@ -263,6 +266,7 @@ impl Cloud {
                 }
                 Action::Reregister => {}
                 Action::Forward { is_withheld, .. } => self.withheld.push(is_withheld),
+                Action::Consent { notice, .. } => self.notices.push(notice),
                 Action::Release { call } => self.released.push(call),
             }
         }
