@@ -35,6 +35,8 @@ impl Cloud {
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let mut lines = stderr.lines().map(Result::unwrap);
         lines.find(|line| line.starts_with("agent ")).expect("the simulator starts");
+        // It says more, and ends if nobody listens.
+        std::thread::spawn(move || lines.count());
         Self { process, folder }
     }
 
