@@ -11,6 +11,7 @@ use crate::calls::CallsCommand;
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
 use crate::doctor::DoctorArguments;
+use crate::groups::GroupsCommand;
 use crate::init::InitArguments;
 use crate::model::ModelCommand;
 use crate::simulate::SimulateCommand;
@@ -46,6 +47,8 @@ enum Command {
     Init(InitArguments),
     /// The calls of a running `serve`: list them, listen to one, leave one
     Calls(CallsCommand),
+    /// Call monitoring groups: who may supervise whom
+    Groups(GroupsCommand),
     /// Whisper models: download, list, check
     #[command(subcommand)]
     Model(ModelCommand),
@@ -99,6 +102,10 @@ impl Cli {
             }
             Command::Calls(command) => {
                 log("warn")?;
+                runtime()?.block_on(command.run())?;
+            }
+            Command::Groups(command) => {
+                log("off")?;
                 runtime()?.block_on(command.run())?;
             }
             Command::Model(command) => {

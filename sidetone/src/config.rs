@@ -4,9 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use media_gateway::config::{
-    ConfigFile, ControlSection, OperationsSection, RingCentralSection, SipSection,
+    ConfigFile, ConsentSection, ControlSection, OperationsSection, RingCentralSection, SipSection,
 };
-use media_gateway::control::consent;
 use serde::Deserialize;
 use transcriber::config::Settings;
 
@@ -26,7 +25,7 @@ struct File {
     #[serde(default)]
     operations: OperationsSection,
     #[serde(default)]
-    consent: consent::Policies,
+    consent: ConsentSection,
     #[serde(default)]
     control: ControlSection,
 }
@@ -44,8 +43,8 @@ pub struct Config {
     pub relay: web_relay::Config,
     /// Metrics, health and readiness, and how long going down may take.
     pub operations: OperationsSection,
-    /// What has to be said before a call is transcribed.
-    pub consent: consent::Policies,
+    /// What has to be said before a call is transcribed, and how that is told.
+    pub consent: ConsentSection,
     /// Control by hand.
     pub control: ControlSection,
 }

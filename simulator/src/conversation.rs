@@ -278,6 +278,11 @@ impl Conversation {
                     }
                 }
             }
+            Effect::Press { is_agents, event } => {
+                for stream in self.legs.values_mut().flat_map(|leg| &mut leg.streams) {
+                    stream.press(is_agents, event);
+                }
+            }
             Effect::DropConnection => {
                 let leg = self.legs.keys().next().copied();
                 if let Some(leg) = leg {

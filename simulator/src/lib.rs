@@ -44,7 +44,7 @@ pub use demo::{Turn, demo_transcript};
 pub use kind::CallKind;
 pub use load::{Load, LoadError};
 pub use media::EncodeError;
-pub use plan::{CallPlan, Codec, Shape, Start, UnknownName};
+pub use plan::{CallPlan, Codec, KeyPress, Shape, Start, UnknownName};
 pub use rehearsal::{Invitation, RefusedRequest, Rehearsal, RehearsalEvent, RehearsedCall};
 pub use report::{CallReport, Hears, LegReport, Outcome};
 pub use rest::{Controls, Cut, Delivery, Fault, GrantCounts, RateLimits};

@@ -58,6 +58,13 @@ pub(crate) enum Effect {
     DropConnection,
     /// Their connection is closed, and no other taken.
     CutOff,
+    /// Whoever talks on it presses a key: the agent, or the customer.
+    Press {
+        /// Whether it is the agent.
+        is_agents: bool,
+        /// The event's number (RFC 4733 section 3.2).
+        event: u8,
+    },
 }
 
 impl Variant {

@@ -132,6 +132,7 @@ async fn play(publisher: &Publisher, speed: f64, roles: &str) -> anyhow::Result<
                 end_ms: start_ms + WORD_MS * words as u64,
                 anchor_unix_ms: anchor,
                 words: Vec::new(),
+                timing: None,
             })
         };
         let words: Vec<&str> = text.split(' ').collect();

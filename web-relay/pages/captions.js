@@ -11,6 +11,31 @@ const PACE_MS = 6_000;
 // Slower than this, the captions are catching up rather than live.
 const SLOW_MS = 5_000;
 
+// What people are told about consent, while the call lasts and afterwards.
+const CONSENT = {
+  awaited: [
+    "Waiting for consent. Nothing is transcribed until the parties are told or agree.",
+    "Nobody consented. Nothing of this call was transcribed.",
+  ],
+  not_required: ["This call is being transcribed.", "This call was transcribed."],
+  announced: [
+    "This call is being transcribed. The parties were told.",
+    "This call was transcribed. The parties were told.",
+  ],
+  granted: [
+    "This call is being transcribed with consent.",
+    "This call was transcribed with consent.",
+  ],
+  refused: [
+    "Consent was refused. Nothing of this call is kept.",
+    "Consent was refused. Nothing of this call is kept.",
+  ],
+};
+
+// What stands where there is no caption yet.
+const LISTENING = "Listening. Captions appear here when somebody speaks.";
+const WITHHELD = "Captions appear here as soon as there is consent.";
+
 const element = (id) => document.getElementById(id);
 const show = (id, text) => {
   if (element(id).textContent !== text) element(id).textContent = text;
@@ -26,13 +51,14 @@ const connection = new Connection(
 );
 
 // The call on the screen; whether the relay does not know it; whether it can be captioned; whether another recogniser than
-// the preferred one does it; who is on hold; whether it is over; the last delay, and when it was measured; whether the
-// relay has ever sent its list.
+// the preferred one does it; who is on hold; its consent; whether it is over; the last delay, and when it was measured;
+// whether the relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
 let standby = false;
 let held = { everyone: false, parties: [] };
+let consent = null;
 let ended = false;
 let lag = null;
 let lagAt = 0;
@@ -84,6 +110,7 @@ function event(event) {
     describeParties();
   }
   if (event.type === "call_ended") ended = true;
+  if (event.type === "consent") consent = event.state;
   if (event.latency_ms != null) {
     available = true;
     lag = event.latency_ms;
@@ -135,6 +162,7 @@ function restart() {
   available = true;
   standby = false;
   held = { everyone: false, parties: [] };
+  consent = null;
   ended = false;
   lag = null;
   const call = calls.get(chosen);
@@ -190,14 +218,22 @@ function tick() {
   const fresh = lag !== null && performance.now() - lagAt < PACE_MS;
   const live = document.body.dataset.connection === "live";
   let pace = ["listening", "Listening"];
+  const notice = CONSENT[consent]?.[ended ? 1 : 0];
+  const refused = consent === "refused";
+  show("waiting", consent === "awaited" ? WITHHELD : LISTENING);
+  element("consent").hidden = !notice;
+  element("consent").dataset.consent = consent ?? "";
+  if (notice) show("consent", notice);
   if (ended) pace = ["ended", "Call ended"];
   else if (!live) pace = ["waiting", "Waiting for the connection"];
+  else if (refused) pace = ["refused", "Not transcribed"];
+  else if (consent === "awaited") pace = ["awaited", "Waiting for consent"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
   else if (held.everyone) pace = ["held", "On hold"];
   else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby ? "Live, by the standby recogniser" : "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);
-  show("lag", fresh && live && !ended ? `${seconds(lag)} behind` : "");
+  show("lag", fresh && live && !ended && !refused ? `${seconds(lag)} behind` : "");
 }
 
 addEventListener("hashchange", choose);

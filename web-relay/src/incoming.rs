@@ -2,7 +2,9 @@
 
 use sidetone_proto::{CallId, InvalidParty, Party, PartyId, v1};
 
-use crate::event::{Caption, CaptionState, GapReason, PartyRole, Word};
+use crate::event::{
+    Caption, CaptionState, ConsentSource, ConsentState, GapReason, PartyRole, Word,
+};
 
 /// Longest caption, in bytes of UTF-8. An utterance of half a minute is about 500.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
@@ -62,6 +64,17 @@ pub enum Incoming {
         /// The parties that are on hold.
         parties_on_hold: Vec<PartyId>,
     },
+    /// What is known of the parties' consent.
+    Consent {
+        /// The call.
+        call: CallId,
+        /// What is known.
+        state: ConsentState,
+        /// How somebody has told of it.
+        source: ConsentSource,
+        /// When, in milliseconds since the Unix epoch. A later one counts.
+        at_unix_ms: i64,
+    },
 }
 
 /// An event that breaks the contract. Sending it again will not help.
@@ -105,7 +118,8 @@ impl Incoming {
         match self {
             Incoming::CallStarted { call, .. }
             | Incoming::CallEnded { call, .. }
-            | Incoming::Status { call, .. } => call,
+            | Incoming::Status { call, .. }
+            | Incoming::Consent { call, .. } => call,
             Incoming::Partial(caption) | Incoming::Final(caption) => &caption.call_id,
             Incoming::Gap { party, .. } => &party.call,
         }
@@ -125,6 +139,7 @@ impl TryFrom<Option<v1::CaptionEvent>> for Incoming {
             }),
             Event::Caption(caption) => self::caption(caption),
             Event::Gap(gap) => self::gap(gap),
+            Event::Consent(consent) => self::consent(consent),
             Event::Status(status) => self::status(status),
         }
     }
@@ -225,6 +240,31 @@ fn status(status: v1::Status) -> Result<Incoming, InvalidEvent> {
         is_on_hold: status.is_on_hold,
         parties_on_hold: held.collect::<Result<_, _>>()?,
     })
+}
+
+fn consent(consent: v1::Consent) -> Result<Incoming, InvalidEvent> {
+    let state = match v1::ConsentState::try_from(consent.state) {
+        Ok(v1::ConsentState::Awaited) => ConsentState::Awaited,
+        Ok(v1::ConsentState::NotRequired) => ConsentState::NotRequired,
+        Ok(v1::ConsentState::Announced) => ConsentState::Announced,
+        Ok(v1::ConsentState::Granted) => ConsentState::Granted,
+        Ok(v1::ConsentState::Refused) => ConsentState::Refused,
+        Ok(v1::ConsentState::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "consent state", value: consent.state });
+        }
+    };
+    let source = match v1::ConsentSource::try_from(consent.source) {
+        Ok(v1::ConsentSource::Policy) => ConsentSource::Policy,
+        Ok(v1::ConsentSource::Operator) => ConsentSource::Operator,
+        Ok(v1::ConsentSource::Key) => ConsentSource::Key,
+        Ok(v1::ConsentSource::Phrase) => ConsentSource::Phrase,
+        Ok(v1::ConsentSource::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "consent source", value: consent.source });
+        }
+    };
+    let call = CallId::parse(&consent.call_id)?;
+    let at_unix_ms = unix_ms(consent.at_unix_ms, "at_unix_ms")?;
+    Ok(Incoming::Consent { call, state, source, at_unix_ms })
 }
 
 fn span(start_ms: u64, end_ms: u64, what: &'static str) -> Result<(), InvalidEvent> {

@@ -109,6 +109,7 @@ impl Party {
             anchor_unix_ms,
             sample_position: 0,
             next_segment: 0,
+            consent_phrases: None,
         });
         let samples = self.pcm.len() as u64 / 2;
         let end = Message::End(PartyEnd { sample_position: samples });
@@ -116,7 +117,9 @@ impl Party {
         let frames = (0u64..).zip(self.pcm.chunks(bytes_per_frame)).map(move |(number, pcm)| {
             let sample_position = number * bytes_per_frame as u64 / 2;
             let complete = after(sample_position + pcm.len() as u64 / 2);
-            (complete, Message::Frame(AudioFrame { sample_position, pcm: pcm.to_vec().into() }))
+            let pcm = pcm.to_vec().into();
+            let frame = AudioFrame { sample_position, pcm, for_consent_only: false };
+            (complete, Message::Frame(frame))
         });
         Ok([(Duration::ZERO, start)].into_iter().chain(frames).chain([(after(samples), end)]))
     }

@@ -2,6 +2,7 @@
 
 use sidetone_proto::{CallId, PartyId};
 
+use super::consent::{Notice, Source, State};
 use super::roster::is_same;
 use crate::ringcentral::{Advice, Error, advise};
 use crate::sip::LegId;
@@ -56,6 +57,13 @@ pub enum Action {
         hold: Hold,
         /// Since when, in milliseconds since the Unix epoch, if RingCentral has said so.
         since_unix_ms: Option<i64>,
+    },
+    /// Tell the relay of the consent to a call's transcription. After a refusal, forget what was heard.
+    Consent {
+        /// Which call's.
+        call: CallId,
+        /// What it is told.
+        notice: Notice,
     },
     /// No further leg of the call will come: its transcript ends.
     Release {
@@ -131,6 +139,15 @@ pub enum LegNews {
     Silent {
         /// The call.
         call: CallId,
+    },
+    /// A party has told of consent, by a key or a phrase.
+    Consent {
+        /// The call.
+        call: CallId,
+        /// What it said.
+        state: State,
+        /// How.
+        source: Source,
     },
     /// Two legs of a call that should carry one party each carry the same audio.
     SameAudio {

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::action::{Action, LegNews, Outcome, Refusal};
 use super::call::{Call, Context, Finish};
-use super::consent::{self, Policies};
+use super::consent::{self, Consent, Policies, Source};
 use super::handle::ControlError;
 use super::outage::Outage;
 use super::search::Search;
@@ -233,6 +233,9 @@ impl Board {
             LegNews::Silent { call } => {
                 self.with(now, &call, Call::look_again);
             }
+            LegNews::Consent { call, state, source } => {
+                self.with(now, &call, |it, context| it.consented(context, state, source));
+            }
             LegNews::SameAudio { call } => {
                 self.with(now, &call, Call::same_audio);
             }
@@ -263,18 +266,28 @@ impl Board {
         self.with(now, call, Call::stop).ok_or_else(|| ControlError::UnknownCall(call.clone()))
     }
 
-    /// The parties of a call have said something to being transcribed.
+    /// An operator knows what the parties of a call have said to being transcribed. A refusal counts when the call is over,
+    /// too: the relay may have it still.
     ///
     /// # Errors
-    /// [`ControlError::UnknownCall`].
+    /// [`ControlError::UnknownCall`], unless it is a refusal.
     pub fn consent(
         &mut self,
         now: Instant,
         call: &CallId,
         state: consent::State,
     ) -> Result<(), ControlError> {
-        self.with(now, call, |it, context| it.consented(context, state))
-            .ok_or_else(|| ControlError::UnknownCall(call.clone()))
+        let by_operator = Source::Operator;
+        if self.with(now, call, |it, context| it.consented(context, state, by_operator)).is_some() {
+            return Ok(());
+        }
+        if state != consent::State::Refused {
+            return Err(ControlError::UnknownCall(call.clone()));
+        }
+        let mut consent = Consent::default();
+        consent.learn(state, by_operator);
+        self.ready.push_back(Action::Consent { call: call.clone(), notice: consent.notice() });
+        Ok(())
     }
 
     /// Every call that is followed, by id. `unix_ms` is the wall clock at `now`.
@@ -288,6 +301,7 @@ impl Board {
             why: call.why(),
             parties: parties(call),
             consent: call.consent.state(),
+            consent_source: call.consent.source(),
             is_withheld: call.is_withheld(),
             is_mixed: call.is_heard_mixed(),
         };

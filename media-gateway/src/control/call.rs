@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::action::{Action, Hold, Outcome, Refusal};
 use super::attachment::{Attachment, State};
-use super::consent::{self, Consent, Decision, Policies};
+use super::consent::{self, Consent, Decision, Notice, Policies};
 use super::roster::{Change, Plan, Roster, is_same};
 use super::view::Stage;
 use crate::ringcentral::{Advice, PeerId, Session, SessionParty};
@@ -86,6 +86,10 @@ pub(super) struct Call {
     hold: Hold,
     /// When that of which was told last happened, in milliseconds since the Unix epoch.
     happened_unix_ms: Option<i64>,
+    /// What the relay was last told about consent.
+    notice: Option<Notice>,
+    /// Whether the relay knows the call: a leg was up.
+    is_known: bool,
     /// A stuck party of ours is to be deleted, if the next look finds one.
     cleans_up: bool,
     request: Option<Request>,
@@ -132,6 +136,8 @@ impl Call {
             is_withheld: false,
             hold: Hold::default(),
             happened_unix_ms: None,
+            notice: None,
+            is_known: false,
             cleans_up: false,
             request: None,
             look_by: Some(if looks { now } else { now + ABSENT_INTERVAL }),
@@ -292,6 +298,7 @@ impl Call {
             return false;
         };
         attachment.up(now, leg, supervisor);
+        self.is_known = true;
         if self.consent.is_required() {
             // Consent may have changed since the leg was asked for.
             let (call, is_withheld) = (self.id.clone(), self.is_withheld());
@@ -347,8 +354,14 @@ impl Call {
         self.settle(context);
     }
 
-    pub(super) fn consented(&mut self, context: Context<'_>, state: consent::State) {
-        self.consent.learn(state);
+    /// Somebody has told of consent.
+    pub(super) fn consented(
+        &mut self,
+        context: Context<'_>,
+        state: consent::State,
+        source: consent::Source,
+    ) {
+        self.consent.learn(state, source);
         self.settle(context);
     }
 

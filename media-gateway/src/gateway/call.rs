@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use caption_publisher::Publisher;
 use sidetone_proto::v1::caption_event::Event;
-use sidetone_proto::v1::{CallEnded, CallStarted, Gap, GapReason, PartyLabel};
+use sidetone_proto::v1::{
+    CallEnded, CallStarted, Consent, ConsentState, Gap, GapReason, PartyLabel,
+};
 use sidetone_proto::{CallId, Party};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval};
 use tracing::{Instrument, info, info_span, warn};
 
@@ -15,9 +17,10 @@ use super::continuity::{Continuity, Interruption, Progress, Trace};
 use super::ear::Ear;
 use super::journal::Journal;
 use crate::control::LegNews;
+use crate::control::consent::State;
 use crate::media::unix_ms;
 use crate::metrics;
-use crate::uplink::{Outcome, Uplink};
+use crate::uplink::{Feed, Outcome, Uplink};
 
 /// How often the uplinks are looked at.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
@@ -27,11 +30,11 @@ pub(super) const STREAMS_CAPACITY: usize = 16;
 
 /// Publishes the call's life until it is released and every party's audio is delivered or given up.
 ///
-/// `uplinks` closes when the call is released.
+/// `uplinks` closes when the call is released; `refused` becomes true when somebody refuses to be transcribed.
 pub(super) async fn run(
     call: CallId,
     parties: Vec<Party>,
-    uplinks: mpsc::Receiver<Uplink>,
+    uplinks: (mpsc::Receiver<Uplink>, watch::Receiver<bool>),
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
     journal: Journal,
@@ -43,7 +46,7 @@ pub(super) async fn run(
 async fn live(
     call: CallId,
     parties: Vec<Party>,
-    uplinks: mpsc::Receiver<Uplink>,
+    (uplinks, refused): (mpsc::Receiver<Uplink>, watch::Receiver<bool>),
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
     journal: Journal,
@@ -62,6 +65,8 @@ async fn live(
         continuity: Continuity::after(journal.take(&call)),
         call,
         streams: Vec::new(),
+        refused,
+        is_refused: false,
         announcer: Announcer::default(),
         ear: Ear::default(),
         publisher,
@@ -80,6 +85,9 @@ async fn live(
 struct Life {
     call: CallId,
     streams: Vec<Uplink>,
+    refused: watch::Receiver<bool>,
+    /// Everything that was heard is discarded.
+    is_refused: bool,
     announcer: Announcer,
     ear: Ear,
     continuity: Continuity,
@@ -95,9 +103,16 @@ impl Life {
         loop {
             tokio::select! {
                 uplink = uplinks.recv() => match uplink {
-                    Some(uplink) => self.streams.push(uplink),
+                    Some(uplink) => {
+                        self.streams.push(uplink);
+                        self.discard_if_refused();
+                    }
                     None => return,
                 },
+                () = refusal(&mut self.refused), if !self.is_refused => {
+                    self.is_refused = true;
+                    self.discard_if_refused();
+                }
                 _ = tick.tick() => self.look().await,
             }
         }
@@ -106,6 +121,7 @@ impl Life {
     async fn look(&mut self) {
         let now = Instant::now();
         self.announcer.announce(now, &self.call, &self.streams, &self.publisher);
+        self.pass_on_consent().await;
         // When the board is behind, it will look at the call by itself.
         if self.ear.hears_silence(now, self.streams.iter().map(Uplink::feed)) {
             let _ = self.news.try_send(LegNews::Silent { call: self.call.clone() });
@@ -114,6 +130,16 @@ impl Life {
             let _ = self.news.send(LegNews::SameAudio { call: self.call.clone() }).await;
         }
         self.note_progress();
+    }
+
+    async fn pass_on_consent(&self) {
+        for (state, source) in self.streams.iter().filter_map(|it| it.feed().take_consent()) {
+            if let Some(state) = State::said(state) {
+                info!(?state, ?source, "a party has told of consent");
+                let (call, source) = (self.call.clone(), source.into());
+                let _ = self.news.send(LegNews::Consent { call, state, source }).await;
+            }
+        }
     }
 
     /// Tells what nobody heard between two legs of a party, and notes how far each has come.
@@ -132,8 +158,18 @@ impl Life {
 
     /// Waits until every party's audio is delivered or given up.
     async fn see_off(&mut self) {
+        let feeds: Vec<Feed> = self.streams.iter().map(|it| it.feed().clone()).collect();
         for stream in &mut self.streams {
-            if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = stream.finished().await {
+            let outcome = loop {
+                tokio::select! {
+                    outcome = stream.finished() => break outcome,
+                    () = refusal(&mut self.refused), if !self.is_refused => {
+                        self.is_refused = true;
+                        feeds.iter().for_each(Feed::discard);
+                    }
+                }
+            };
+            if let Outcome::Unacknowledged { from, to, anchor_unix_ms } = outcome {
                 warn!(party = %stream.party().id, "audio was never acknowledged");
                 let gap = Gap {
                     party: Some(PartyLabel::from(stream.party())),
@@ -145,6 +181,30 @@ impl Life {
                 let _ = self.publisher.deliver(Event::Gap(gap)).await;
             }
         }
+        // What was said last is known when the control plane may not follow the call any more.
+        let last_words = feeds.iter().filter_map(Feed::take_consent);
+        for (_, source) in last_words.filter(|(state, _)| *state == ConsentState::Refused) {
+            let consent = Consent {
+                call_id: self.call.to_string(),
+                state: ConsentState::Refused.into(),
+                source: source.into(),
+                at_unix_ms: unix_ms(),
+            };
+            let _ = self.publisher.deliver(Event::Consent(consent)).await;
+        }
+    }
+
+    fn discard_if_refused(&self) {
+        if self.is_refused {
+            self.streams.iter().for_each(|stream| stream.feed().discard());
+        }
+    }
+}
+
+/// Completes when somebody has refused to be transcribed.
+async fn refusal(refused: &mut watch::Receiver<bool>) {
+    if refused.wait_for(|is_refused| *is_refused).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidetone_proto::CallId;
+use sidetone_proto::v1::Consent;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -172,6 +173,15 @@ impl Controller {
             }
             Action::Hold { call, hold, since_unix_ms } => {
                 self.orders.push_back(Input::Hold { call, hold, since_unix_ms });
+            }
+            Action::Consent { call, notice } => {
+                let consent = Consent {
+                    call_id: call.to_string(),
+                    state: notice.state.into(),
+                    source: notice.source.into(),
+                    at_unix_ms: unix_ms(),
+                };
+                self.orders.push_back(Input::Consent(consent));
             }
             Action::Release { call } => self.orders.push_back(Input::Release { call }),
         }

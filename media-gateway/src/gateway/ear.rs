@@ -87,7 +87,7 @@ impl Comparing {
         for (side, stream) in pair.into_iter().enumerate() {
             for chunk in stream.feed().audio_since(self.read[side]) {
                 self.read[side] = chunk.end();
-                if let Chunk::Frame { position, pcm } = chunk {
+                if let Chunk::Frame { position, pcm, .. } = chunk {
                     self.comparison.push(side, position, &pcm);
                 }
             }

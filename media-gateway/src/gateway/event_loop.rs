@@ -9,6 +9,7 @@ use bytes::Bytes;
 use caption_publisher::Publisher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sidetone_proto::v1::Consent;
 use sidetone_proto::{CallId, Party};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -96,6 +97,8 @@ pub(super) enum Input {
         hold: Hold,
         since_unix_ms: Option<i64>,
     },
+    /// What the relay is to know about consent.
+    Consent(Consent),
     /// No further leg of a call will come.
     Release {
         call: CallId,
@@ -144,6 +147,7 @@ pub(super) async fn run(
             publisher,
             news.clone(),
             journal.clone(),
+            config.consent_rules.clone(),
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
@@ -247,6 +251,7 @@ impl EventLoop {
             Input::Hold { call, hold, since_unix_ms } => {
                 self.legs.hold(&call, hold, since_unix_ms);
             }
+            Input::Consent(consent) => self.legs.consent(consent),
             Input::Release { call } => self.legs.release(&call),
         }
     }
@@ -395,7 +400,8 @@ impl EventLoop {
                     Input::Datagram { .. } | Input::StreamBytes { .. } | Input::StreamClosed(_) => {
                         self.handle_input(input).await;
                     }
-                    // Nothing new is begun.
+                    // Nothing new is begun. A refusal still counts.
+                    Input::Consent(consent) => self.legs.consent(consent),
                     _ => {}
                 },
                 () = self.legs.drained(), if !delivered => delivered = true,

@@ -5,13 +5,16 @@ use std::net::IpAddr;
 
 use caption_publisher::Publisher;
 use pipeline::rtp::PayloadFormat;
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::{Consent, ConsentState};
 use sidetone_proto::{CallId, Party, PartyId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, info_span, warn};
 
 use super::call;
 use super::journal::Journal;
+use crate::control::consent::Rules;
 use crate::control::{Hold, LegNews};
 use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
@@ -37,10 +40,13 @@ pub(super) struct Legs {
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
     journal: Journal,
+    rules: Rules,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
-    /// One per call, from its first answer until its end is stored.
+    /// One per call, from its first answer until its end is stored, and one for each word about consent until it is stored.
     tasks: JoinSet<()>,
+    /// What tells those of a refusal: a call that is released may still have audio under way.
+    refusals: Vec<(CallId, watch::Sender<bool>)>,
 }
 
 struct Call {
@@ -78,6 +84,7 @@ impl Legs {
         publisher: Publisher,
         news: mpsc::Sender<LegNews>,
         journal: Journal,
+        rules: Rules,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
@@ -86,9 +93,11 @@ impl Legs {
             publisher,
             news,
             journal,
+            rules,
             legs: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -237,6 +246,7 @@ impl Legs {
     pub(super) fn release(&mut self, call: &CallId) {
         self.calls.remove(call);
         self.journal.forget(call);
+        self.refusals.retain(|(_, refusal)| !refusal.is_closed());
         while self.tasks.try_join_next().is_some() {}
     }
 
@@ -259,6 +269,21 @@ impl Legs {
             feed.hold(hold.covers(party), since_unix_ms);
         }
         call.hold = hold;
+    }
+
+    /// Tells the relay of the consent to a call's transcription. After a refusal, what was heard is forgotten.
+    pub(super) fn consent(&mut self, consent: Consent) {
+        if consent.state() == ConsentState::Refused {
+            let of_call = |(call, _): &&(CallId, _)| call.as_str() == consent.call_id;
+            for (_, refusal) in self.refusals.iter().filter(of_call) {
+                refusal.send_replace(true);
+            }
+        }
+        let publisher = self.publisher.clone();
+        self.tasks.spawn(async move {
+            // The relay takes the latest, in whatever order they come.
+            let _ = publisher.deliver(Event::Consent(consent)).await;
+        });
     }
 
     /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
@@ -303,10 +328,14 @@ impl Legs {
     ) -> Result<(MediaStream, Uplink), Unacceptable> {
         let rate = format.codec.sample_rate();
         let feed = Feed::new(rate);
+        if let Some(phrases) = self.rules.phrases(party.role) {
+            feed.listen_for(phrases);
+        }
         feed.withhold(is_withheld);
+        let keys = self.rules.keys(party.role);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
         info!(parent: &span, ?format, srtp = crypto.is_some(), "media stream started");
-        let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
+        let stream = MediaStream::start(port, format, theirs, crypto, (feed.clone(), keys), span)
             .map_err(|error| server_error(error.to_string()))?;
         Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
     }
@@ -319,9 +348,13 @@ impl Legs {
     fn enter_call(&mut self, id: &CallId, is_withheld: bool, parties: Vec<Party>) {
         self.calls.entry(id.clone()).or_insert_with(|| {
             let (uplinks, received) = mpsc::channel(call::STREAMS_CAPACITY);
+            let (refusal, refused) = watch::channel(false);
+            self.refusals.push((id.clone(), refusal));
             let (publisher, news) = (self.publisher.clone(), self.news.clone());
+            let uplinks_of_call = (received, refused);
             let journal = self.journal.clone();
-            self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news, journal));
+            let run = call::run(id.clone(), parties, uplinks_of_call, publisher, news, journal);
+            self.tasks.spawn(run);
             Call { is_withheld, hold: Hold::default(), feeds: Vec::new(), uplinks }
         });
     }

@@ -258,6 +258,16 @@ impl MediaSession {
         self.receiver.poll_audio()
     }
 
+    /// From now on, tells of the keys that the party presses: telephone-events of this payload type.
+    pub fn listen_for_keys(&mut self, payload_type: u8) {
+        self.receiver.listen_for_keys(payload_type);
+    }
+
+    /// The next key that the party has pressed.
+    pub fn poll_key(&mut self) -> Option<char> {
+        self.receiver.poll_key()
+    }
+
     /// Ends the stream: releases what the receiver holds, and says goodbye to the other side.
     pub fn finish(&mut self, now: Instant) {
         self.receiver.finish();

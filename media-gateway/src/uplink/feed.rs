@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pipeline::clock::SamplePosition;
 use pipeline::rtp::PartyAudio;
-use sidetone_proto::v1::{AudioAck, GapReason};
+use sidetone_proto::v1::{AudioAck, ConsentPhrases, ConsentSource, ConsentState, GapReason};
 use tokio::sync::Notify;
 
 use super::held::{Held, Kept, LineHold};
@@ -34,7 +34,7 @@ struct State {
     /// Wall clock at sample 0, in milliseconds since the Unix epoch. Absent until the first audio.
     anchor_unix_ms: Option<i64>,
     finished: bool,
-    /// What comes is dropped: nobody has consented to its transcription.
+    /// What comes is dropped, or is for consent only: nobody has consented to its transcription.
     is_withheld: bool,
     /// RingCentral says that the party is on hold, or hears a hold's music.
     is_call_held: bool,
@@ -42,7 +42,18 @@ struct State {
     line: LineHold,
     /// While what comes is kept from the transcriber because of a hold.
     hold: Option<Held>,
+    /// What is dropped is all that came and will come: somebody has refused.
+    is_discarded: bool,
+    /// What the transcriber listens for, if for anything.
+    phrases: Option<ConsentPhrases>,
+    /// What the party has said about consent, until somebody asks.
+    heard: Option<HeardConsent>,
+    /// What the transcriber has told of that, in all.
+    heard_phrases: ConsentState,
 }
+
+/// What a party has said about being transcribed, and how.
+pub type HeardConsent = (ConsentState, ConsentSource);
 
 /// What the uplink sends next.
 #[derive(Debug, PartialEq)]
@@ -51,6 +62,8 @@ pub(super) enum Next {
     Chunk(Chunk),
     /// The party has left at this position.
     End(SamplePosition),
+    /// What was sent is to be forgotten.
+    Discard,
     /// Wait.
     Nothing,
 }
@@ -68,6 +81,10 @@ impl Feed {
             is_call_held: false,
             line: LineHold::Open,
             hold: None,
+            is_discarded: false,
+            phrases: None,
+            heard: None,
+            heard_phrases: ConsentState::Unspecified,
         };
         let (state, datagrams) = (Mutex::new(state), AtomicU64::new(0));
         Self(Arc::new(Shared { state, datagrams, changed: Notify::new() }))
@@ -77,7 +94,7 @@ impl Feed {
     /// anchors the party's clock with it.
     pub fn push(&self, audio: PartyAudio, rate: u32, arrived_unix_ms: i64) {
         let mut state = self.state();
-        if state.is_withheld {
+        if state.is_discarded || (state.is_withheld && state.phrases.is_none()) {
             return;
         }
         let is_ready = match audio {
@@ -107,9 +124,38 @@ impl Feed {
         }
     }
 
-    /// From now on audio is dropped as if nothing were said, or taken.
+    /// Has the transcriber listen for what the party says about consent. While audio is withheld, it goes out for that
+    /// and for nothing else. Call it before the uplink is started.
+    pub fn listen_for(&self, phrases: ConsentPhrases) {
+        self.state().phrases = Some(phrases);
+    }
+
+    /// From now on audio is withheld, or taken. Withheld audio is dropped as if nothing were said, unless
+    /// [phrases are listened for](Self::listen_for).
     pub fn withhold(&self, is_withheld: bool) {
-        self.state().is_withheld = is_withheld;
+        let mut state = self.state();
+        state.is_withheld = is_withheld;
+        state.ring.withhold(is_withheld);
+    }
+
+    /// Forgets all audio, here and in the transcriber, and takes no more.
+    pub fn discard(&self) {
+        let mut state = self.state();
+        state.is_discarded = true;
+        state.ring.discard();
+        state.measure();
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// The party has said something about consent.
+    pub fn hear_consent(&self, state: ConsentState, source: ConsentSource) {
+        self.state().hear((state, source));
+    }
+
+    /// The strongest of what the party has said about consent since this was last asked.
+    pub fn take_consent(&self) -> Option<HeardConsent> {
+        self.state().heard.take()
     }
 
     /// RingCentral says that the party is on hold, or is not any more, since then if that is known (milliseconds since
@@ -184,6 +230,9 @@ impl Feed {
         loop {
             {
                 let state = self.state();
+                if state.is_discarded {
+                    return None;
+                }
                 if state.anchor_unix_ms.is_some() || state.finished {
                     return state.anchor_unix_ms;
                 }
@@ -199,6 +248,9 @@ impl Feed {
 
     pub(super) fn next_after(&self, sent: SamplePosition) -> Next {
         let state = self.state();
+        if state.is_discarded {
+            return Next::Discard;
+        }
         match state.ring.next_after(sent) {
             Some(chunk) => Next::Chunk(chunk),
             None if state.finished => Next::End(state.ring.end()),
@@ -209,6 +261,11 @@ impl Feed {
     pub(super) fn acknowledge(&self, ack: AudioAck) {
         let mut state = self.state();
         state.ring.acknowledge(SamplePosition(ack.sample_position), ack.next_segment);
+        let heard = ack.heard_consent();
+        if heard > state.heard_phrases {
+            state.heard_phrases = heard;
+            state.hear((heard, ConsentSource::Phrase));
+        }
         let lag = state.ring.end().since(state.ring.resume_from().0);
         metrics::ACKNOWLEDGEMENT_LAG.record(lag as f64 / f64::from(state.rate));
         state.measure();
@@ -216,6 +273,14 @@ impl Feed {
 
     pub(super) fn resume_from(&self) -> (SamplePosition, u32) {
         self.state().ring.resume_from()
+    }
+
+    pub(super) fn phrases(&self) -> Option<ConsentPhrases> {
+        self.state().phrases.clone()
+    }
+
+    pub(super) fn is_discarded(&self) -> bool {
+        self.state().is_discarded
     }
 
     /// Whether the party has left, or its leg.
@@ -261,6 +326,10 @@ impl State {
             (false, None) => {}
         }
         false
+    }
+
+    fn hear(&mut self, news: HeardConsent) {
+        self.heard = self.heard.filter(|known| known.0 >= news.0).or(Some(news));
     }
 
     fn measure(&mut self) {

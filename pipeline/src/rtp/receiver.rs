@@ -5,6 +5,7 @@ use super::candidate::Candidate;
 use super::datagram::{RtpHeader, RtpRejected};
 use super::reorder::Misplaced;
 use super::source::{Arrived, Content, Pauses, Source};
+use super::telephone_event::KeyDetector;
 use super::timeline::Timeline;
 use super::{PartyAudio, PayloadFormat, Reception, RtpStats};
 use crate::clock::SamplePosition;
@@ -59,6 +60,7 @@ const MAX_OVERLAP: Duration = Duration::from_millis(500);
 ///   else after 2 s. Audio that comes for a stretch already told is dropped, and the first packet
 ///   after it is told as lost.
 /// - Comfort noise and other payload types (telephone-event) are time passing and never decoded.
+///   Keys are read from telephone-events only when [asked for](Self::listen_for_keys).
 /// - Another SSRC takes over after 5 packets in order with the present source silent for 200 ms,
 ///   or at once after 1 s or its [goodbye](Self::handle_goodbye). It is placed by its time of
 ///   arrival, as is a timestamp that jumps back or more than 10 s ahead of time.
@@ -72,6 +74,7 @@ pub struct RtpReceiver {
     arrivals: Option<ArrivalClock>,
     /// From the beginning of a hold until audio is heard after its end.
     hold: Option<Hold>,
+    keys: Option<KeyDetector>,
     finished: bool,
     stats: RtpStats,
 }
@@ -102,9 +105,21 @@ impl RtpReceiver {
             timeline: Timeline::default(),
             arrivals: None,
             hold: None,
+            keys: None,
             finished: false,
             stats: RtpStats::default(),
         })
+    }
+
+    /// From now on, tells of the keys that the party presses: telephone-events (RFC 4733) of this
+    /// payload type.
+    pub fn listen_for_keys(&mut self, payload_type: u8) {
+        self.keys = Some(KeyDetector::new(payload_type));
+    }
+
+    /// The next key that the party has pressed: `0` to `9`, `*`, `#`, `A` to `D`.
+    pub fn poll_key(&mut self) -> Option<char> {
+        self.keys.as_mut()?.poll_key()
     }
 
     /// Takes a datagram that arrived at `now`.
@@ -118,6 +133,12 @@ impl RtpReceiver {
         }
         let (header, payload) = read(datagram).inspect_err(|_| self.stats.rejected += 1)?;
         let (ssrc, number) = (header.ssrc, header.sequence_number);
+        // Whoever is not the party has no say. Before it has said anything, nobody knows.
+        if let Some(keys) = &mut self.keys
+            && self.source.as_ref().is_none_or(|source| source.ssrc == ssrc)
+        {
+            keys.handle_packet(&header, payload);
+        }
         let content = self.content(header.payload_type, payload);
         let arrived = Arrived { at: now, timestamp: header.timestamp, content };
 

@@ -205,8 +205,7 @@ impl Segmenter {
         let missing = position.saturating_sub(self.position());
         let mut events = self.push(&vec![0.0; missing.min(LONGEST_FILL) as usize]);
         if missing > LONGEST_FILL {
-            events.extend(self.finish());
-            self.start_anew(position);
+            events.extend(self.cut_at(position));
         }
         events
     }
@@ -223,6 +222,13 @@ impl Segmenter {
                 .min(self.voiced.len());
             self.end_utterance(end, &mut events);
         }
+        events
+    }
+
+    /// Ends the utterance, if there is one, and begins anew at a position, without what was said before.
+    pub fn cut_at(&mut self, position: u64) -> Vec<SpeechEvent> {
+        let events = self.finish();
+        self.start_anew(position);
         events
     }
 

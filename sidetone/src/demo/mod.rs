@@ -11,10 +11,9 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use media_gateway::config::{
-    ControlSection, NotificationScope, OperationsSection, RingCentralSection, Secret, SipSection,
-    Supervise,
+    ConsentSection, ControlSection, NotificationScope, OperationsSection, RingCentralSection,
+    Secret, SipSection, Supervise,
 };
-use media_gateway::control::consent::Policies;
 use simulator::{Account, CallPlan, Shape, Simulator, SimulatorConfig};
 use web_relay::StartError;
 use web_relay::event::Event;
@@ -92,7 +91,7 @@ impl Demo {
                 ..web_relay::Config::default()
             },
             operations: OperationsSection::default(),
-            consent: Policies::default(),
+            consent: ConsentSection::default(),
             control: ControlSection::default(),
         };
         let system = System::start(config).await.map_err(|error| match error.downcast_ref() {

@@ -75,6 +75,8 @@ impl Printer {
                     self.line("captions unavailable; the call is not affected");
                 }
             },
+            // The demo's parties have been asked for nothing.
+            Event::Consent(_) => {}
             Event::CallStarted(call) => self.line(&format!("call {} started", call.call_id)),
             Event::CallEnded(_) => self.line("call ended"),
         }

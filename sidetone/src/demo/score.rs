@@ -122,7 +122,11 @@ fn partial_delay(events: &[Event], turn: &Turn) -> Option<Duration> {
         .iter()
         .filter_map(|event| match event {
             Event::Partial(caption) | Event::Final(caption) => Some(caption),
-            Event::CallStarted(_) | Event::CallEnded(_) | Event::Gap(_) | Event::Status(_) => None,
+            Event::CallStarted(_)
+            | Event::CallEnded(_)
+            | Event::Gap(_)
+            | Event::Status(_)
+            | Event::Consent(_) => None,
         })
         .find(|caption| covers(caption.role, turn) && caption.end_ms > turn.start_ms)?;
     since(first, turn.start_ms)

@@ -4,6 +4,7 @@
 //! `CHROME` and `CHROMEDRIVER` name the two programs; without them they are looked for under their usual names.
 
 mod browser;
+mod consent;
 mod demo;
 mod hold;
 mod page;

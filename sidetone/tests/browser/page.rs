@@ -186,6 +186,29 @@ impl<'a> Page<'a> {
         .await;
     }
 
+    /// What the page says about the consent to the call on the screen.
+    pub async fn until_consent_is(&self, state: &str, text: &str) {
+        let body = "const [state, text] = args;
+             const notice = document.getElementById('consent');
+             return !notice.hidden && notice.dataset.consent === state && notice.textContent.includes(text)";
+        let _: bool = self.browser.until("what it says", body, &[json!(state), json!(text)]).await;
+    }
+
+    pub async fn until_lines(&self, count: usize) {
+        let body = "return document.querySelectorAll('.row[data-state=final]').length === args[0]";
+        let _: bool = self.browser.until("so many lines", body, &[json!(count)]).await;
+    }
+
+    /// What the captions are said to be doing.
+    pub async fn pace(&self) -> String {
+        self.browser.ask("return document.getElementById('pace-text').textContent").await
+    }
+
+    /// Everything that can be read.
+    pub async fn text(&self) -> String {
+        self.browser.ask("return document.body.innerText").await
+    }
+
     /// In mid-call, with a page full of captions and the customer saying something.
     pub async fn until_worth_a_picture(&self) {
         self.until_true(

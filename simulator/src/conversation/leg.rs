@@ -234,6 +234,18 @@ impl MediaStream {
         Ok(())
     }
 
+    /// The agent, or the customer, presses a key, if it is heard here.
+    pub(super) fn press(&mut self, is_agents: bool, event: u8) {
+        let is_heard = match self.feed {
+            Feed::Mixed => true,
+            Feed::Agent => is_agents,
+            Feed::Customer => !is_agents,
+        };
+        if is_heard {
+            self.rtp.press(event);
+        }
+    }
+
     /// Sends a frame.
     pub(super) fn send(&mut self, sound: Sound) -> anyhow::Result<()> {
         match sound {

@@ -1,6 +1,7 @@
 //! The gRPC service between a gateway and a relay that do what the test says, with a recogniser that follows a script.
 
 mod acknowledgements;
+mod consent;
 mod contract;
 mod failures;
 mod gateway;

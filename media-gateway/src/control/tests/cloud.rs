@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sidetone_proto::{CallId, Role};
 
 use crate::config::Supervise;
-use crate::control::consent::Policies;
+use crate::control::consent::{Notice, Policies};
 use crate::control::{Action, Board, CallView, Hold, LegNews, Outcome, Refusal, Settings, Stage};
 use crate::ringcentral::{ActiveCall, Advice, Notification, Presence, SessionEvent};
 use crate::sip::LegId;
@@ -61,6 +61,7 @@ pub struct Cloud {
     pub released: Vec<CallId>,
     pub withheld: Vec<bool>,
     pub holds: Vec<(Hold, Option<i64>)>,
+    pub notices: Vec<Notice>,
     next_ear: u64,
 }
 
@@ -107,6 +108,7 @@ impl Cloud {
             released: Vec::new(),
             withheld: Vec::new(),
             holds: Vec::new(),
+            notices: Vec::new(),
             next_ear: 0,
         }
     }
@@ -242,6 +244,7 @@ impl Cloud {
                 Action::Reregister => "reregister",
                 Action::Forward { .. } => "forward",
                 Action::Hold { .. } => "hold",
+                Action::Consent { .. } => "consent",
                 Action::Release { .. } => "release",
             };
             *self.asked.entry(name).or_default() += 1;
@@ -292,6 +295,7 @@ impl Cloud {
                 Action::Reregister => {}
                 Action::Forward { is_withheld, .. } => self.withheld.push(is_withheld),
                 Action::Hold { hold, since_unix_ms, .. } => self.holds.push((hold, since_unix_ms)),
+                Action::Consent { notice, .. } => self.notices.push(notice),
                 Action::Release { call } => self.released.push(call),
             }
         }

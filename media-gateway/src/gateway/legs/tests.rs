@@ -28,7 +28,15 @@ async fn answered() -> Legs {
     let transcribers = Transcribers::connect([nowhere.clone()]);
     let publisher = Publisher::start(nowhere);
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut legs = Legs::new(here, false, transcribers, publisher, news);
+    let mut legs = Legs::new(
+        here,
+        false,
+        transcribers,
+        publisher,
+        news,
+        Journal::open(None),
+        Rules::default(),
+    );
 
     let (now, mut supervision) = (Instant::now(), Supervision::default());
     let request = SuperviseRequest {
