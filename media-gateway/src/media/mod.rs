@@ -13,5 +13,5 @@ pub use ports::{MediaPort, MediaPorts};
 pub use session::{Channel, MediaError, MediaRejected, MediaSession, Remote, Transmit};
 pub use source::{SourceLock, SourceRejected};
 pub use srtp::{SrtpError, SrtpReceiver, SrtpRejected, SrtpSender};
-pub use stream::MediaStream;
 pub(crate) use stream::unix_ms;
+pub use stream::{ConsentKeys, MediaStream};

@@ -7,7 +7,9 @@ use rand::RngExt;
 use sidetone_proto::Party;
 use sidetone_proto::v1::audio_ingest_client::AudioIngestClient;
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::v1::{AudioFrame, LostAudio, PartyAudio, PartyEnd, PartyLabel, PartyStart};
+use sidetone_proto::v1::{
+    AudioFrame, LostAudio, PartyAudio, PartyDiscard, PartyEnd, PartyLabel, PartyStart,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -144,6 +146,10 @@ impl Stream {
                 retry = FIRST_RETRY;
             }
             report.lost();
+            if self.feed.is_discarded() {
+                // The relay takes nothing of the call any more, whatever the transcriber still has.
+                return Outcome::Delivered;
+            }
             if broken.code() == Code::InvalidArgument {
                 error!(reason = broken.message(), "the transcriber refuses this party's audio");
                 return given_up(&self.feed);
@@ -188,6 +194,7 @@ impl Stream {
             anchor_unix_ms,
             sample_position: position.0,
             next_segment,
+            consent_phrases: self.feed.phrases(),
         };
         let send = |message| PartyAudio { message: Some(message) };
         outgoing
@@ -238,6 +245,10 @@ impl Stream {
                             debug!(position = position.0, "end of the party's audio");
                             permit.send(send(Message::End(PartyEnd { sample_position: position.0 })));
                         }
+                        Next::Discard => {
+                            ended = true;
+                            permit.send(send(Message::Discard(PartyDiscard {})));
+                        }
                         Next::Nothing => {}
                     }
                 }
@@ -284,9 +295,10 @@ fn given_up(feed: &Feed) -> Outcome {
 
 fn message(chunk: Chunk) -> Message {
     match chunk {
-        Chunk::Frame { position, pcm } => Message::Frame(AudioFrame {
+        Chunk::Frame { position, pcm, for_consent_only } => Message::Frame(AudioFrame {
             sample_position: position.0,
             pcm: little_endian(&pcm).into(),
+            for_consent_only,
         }),
         Chunk::Lost { position, samples, reason } => {
             Message::Lost(LostAudio { sample_position: position.0, samples, reason: reason.into() })
