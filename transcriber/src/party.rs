@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use caption_publisher::{Publisher, Undelivered};
-use pipeline::captions::{Caption, CaptionAssembler, Meaning, Word};
+use pipeline::captions::{Caption, CaptionAssembler, Meaning};
 use pipeline::resample::Resampler;
 use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
 use sidetone_proto::v1;
@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 use crate::backends::Recognition;
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
+use crate::redaction::{Gate, Outgoing, Redaction};
 use crate::start::{Start, check_position};
 use crate::workers::Recognised;
 
@@ -50,6 +51,14 @@ pub struct PartyStream {
     received: u64,
     segmenter: Segmenter,
     captions: CaptionAssembler,
+    /// Drafted utterances that there is no final of yet.
+    unfinished: BTreeMap<u32, Unfinished>,
+    /// The last thing that text goes through.
+    gate: Gate,
+    /// Of finals that are in the gate.
+    timings: BTreeMap<u32, v1::FinalTiming>,
+    /// The gateway has said that there is no more.
+    is_complete: bool,
     /// Utterances on which the recogniser failed: from where to where, in samples at 16 kHz.
     failed: BTreeMap<u32, (u64, u64)>,
     recognition: Recognition,
@@ -63,6 +72,14 @@ pub struct PartyStream {
     ledger: Ledger,
     deliveries: JoinSet<Delivery>,
     acknowledged: v1::AudioAck,
+}
+
+/// What is known of an utterance until there is a final of it.
+#[derive(Default)]
+struct Unfinished {
+    /// Of its last draft, in samples at 16 kHz.
+    speech_end: u64,
+    timing: v1::FinalTiming,
 }
 
 /// What became of an item that went to the relay.
@@ -91,6 +108,7 @@ impl PartyStream {
         endpointing: Endpointing,
         recognition: Recognition,
         publisher: Publisher,
+        redaction: &Redaction,
     ) -> Result<Self, PartyError> {
         let position = start.to_16k(start.sample_position);
         Ok(Self {
@@ -99,6 +117,10 @@ impl PartyStream {
             received: start.sample_position,
             segmenter: Segmenter::new(endpointing, position, start.next_segment),
             captions: CaptionAssembler::from_segment(start.next_segment),
+            unfinished: BTreeMap::new(),
+            gate: redaction.gate(start.next_segment),
+            timings: BTreeMap::new(),
+            is_complete: false,
             failed: BTreeMap::new(),
             recognition,
             is_withheld: false,
@@ -130,21 +152,25 @@ impl PartyStream {
         let mut due = None;
         while state != Audio::Over || !self.ledger.is_empty() {
             let has_room = self.ledger.len() < UNSTORED_CAPACITY;
-            let come_back = async move {
-                match state {
-                    Audio::BrokenOff(deadline) => sleep_until(deadline).await,
-                    Audio::Coming | Audio::Over => std::future::pending().await,
-                }
+            let come_back = match state {
+                Audio::BrokenOff(deadline) => Some(deadline),
+                Audio::Coming | Audio::Over => None,
             };
+            let judgement = self.gate.next_timeout(self.is_speaking()).map(Instant::from_std);
             tokio::select! {
                 message = audio.next(), if state == Audio::Coming && has_room => {
                     state = self.take(message)?;
                 }
-                () = come_back => {
+                () = until(come_back) => {
                     self.finish();
                     state = Audio::Over;
                 }
                 recognised = self.recognition.next() => self.take_recognised(recognised),
+                () = until(judgement) => {
+                    let is_speaking = self.is_speaking();
+                    let out = self.gate.handle_timeout(Instant::now().into_std(), is_speaking);
+                    self.send(out);
+                }
                 Some(delivery) = self.deliveries.join_next() => {
                     self.take_delivery(delivery.map_err(|_| PartyError::ShuttingDown)?)?;
                 }
@@ -153,6 +179,10 @@ impl PartyStream {
                         permit.send(ack);
                     }
                 }
+            }
+            if self.is_complete && self.unfinished.is_empty() {
+                let out = self.gate.finish(Instant::now().into_std());
+                self.send(out);
             }
             due = self.progress().or(due);
             self.tell_who_recognises();
@@ -174,6 +204,7 @@ impl PartyStream {
             Some(Message::End(end)) => {
                 self.advance_to(end.sample_position)?;
                 self.finish();
+                self.is_complete = true;
                 return Ok(Audio::Over);
             }
             Some(Message::Discard(_)) => {
@@ -222,7 +253,7 @@ impl PartyStream {
         self.is_withheld = is_withheld;
     }
 
-    /// Forgets what was heard and is not published yet.
+    /// Forgets what was heard and is not published yet. What waits for redaction is dropped with the stream.
     fn discard(&mut self) {
         self.deliveries = JoinSet::new();
         self.ledger = Ledger::default();
@@ -285,10 +316,13 @@ impl PartyStream {
                         ResumePoint { position: window.start, next_segment: window.segment };
                     self.ledger.owe(Item::Final(window.segment), resume);
                     self.captions.draft_requested(&window);
+                    self.unfinished.entry(window.segment).or_default().speech_end =
+                        window.speech_end;
                     self.recognition.request(Purpose::Draft, window);
                 }
                 SpeechEvent::End { segment } => {
                     self.recognition.ended(segment);
+                    self.note_endpoint(segment);
                     let caption = self.captions.ended(segment);
                     self.publish(segment, caption);
                 }
@@ -297,8 +331,20 @@ impl PartyStream {
         self.recognition.hear(self.segmenter.open_utterance());
     }
 
-    fn take_recognised(&mut self, Recognised { purpose, window, hypothesis }: Recognised) {
+    fn note_endpoint(&mut self, segment: u32) {
+        let position = self.segmenter.position();
+        if let Some(Unfinished { speech_end, timing }) = self.unfinished.get_mut(&segment) {
+            timing.endpoint_ms = whole_ms(millis(position.saturating_sub(*speech_end)));
+        }
+    }
+
+    fn take_recognised(&mut self, recognised: Recognised) {
+        let Recognised { purpose, window, hypothesis, spent } = recognised;
         let segment = window.segment;
+        if let (Purpose::Draft, Some(of)) = (purpose, self.unfinished.get_mut(&segment)) {
+            of.timing.queue_ms = whole_ms(spent.queue.as_millis());
+            of.timing.inference_ms = whole_ms(spent.inference.as_millis());
+        }
         let caption = match (purpose, hypothesis) {
             (Purpose::Partial, Some(hypothesis)) => {
                 self.captions.partial_recognised(&window, &hypothesis)
@@ -323,38 +369,69 @@ impl PartyStream {
         self.captions.draft_failed(window)
     }
 
-    /// Sends what there is to be shown of a segment. If the segment is closed and there is nothing, then nothing was
-    /// said, or the recogniser failed.
+    /// Lets redaction have what there is to be shown of a segment. If the segment is closed and there is nothing, then
+    /// nothing was said, or the recogniser failed, or it was for consent only.
     fn publish(&mut self, segment: u32, caption: Option<Caption>) {
-        let item = Item::Final(segment);
         if let Some(caption) = caption.as_ref().filter(|caption| caption.is_final) {
             self.heard = self.heard.max(self.start.phrases.hear(&caption.text));
         }
-        if self.withheld.contains(&segment) {
-            if !self.captions.is_open(segment) {
-                self.withheld.remove(&segment);
-                self.failed.remove(&segment);
-                self.ledger.call_off(item);
-            }
-            return;
-        }
-        match caption {
+        let is_closed = self.captions.is_closed(segment);
+        let timing = if is_closed { self.unfinished.remove(&segment) } else { None };
+        let is_withheld = self.withheld.contains(&segment);
+        let caption = caption.filter(|_| !is_withheld);
+        let now = Instant::now().into_std();
+        let out = match caption {
             Some(caption) if caption.is_final => {
                 self.failed.remove(&segment);
-                let span = (caption.start, caption.end);
-                let event = Event::Caption(self.labelled(caption));
-                self.deliver(item, span, event);
+                self.timings.extend(timing.map(|of| (segment, of.timing)));
+                // However long it waits: it is not called off any more.
+                self.ledger.sent(Item::Final(segment));
+                self.gate.closed(now, segment, Some(caption))
             }
-            Some(caption) => self.publisher.announce(Event::Caption(self.labelled(caption))),
-            None if self.captions.is_open(segment) => {}
-            None => match self.failed.remove(&segment) {
-                Some(span) => {
-                    self.ledger.replace(item, Item::Gap(span.0));
-                    self.deliver_gap(span, v1::GapReason::RecogniserFailed);
+            Some(caption) => self.gate.partial(caption),
+            None if !is_closed => return,
+            None => {
+                let failed = self.failed.remove(&segment);
+                self.withheld.remove(&segment);
+                match failed.filter(|_| !is_withheld) {
+                    Some(span) => self.deliver_gap_instead(
+                        Item::Final(segment),
+                        span,
+                        v1::GapReason::RecogniserFailed,
+                    ),
+                    None => self.ledger.call_off(Item::Final(segment)),
                 }
-                None => self.ledger.call_off(item),
-            },
+                self.gate.closed(now, segment, None)
+            }
+        };
+        self.send(out);
+    }
+
+    /// Sends what redaction lets through.
+    fn send(&mut self, out: Vec<Outgoing>) {
+        for outgoing in out {
+            match outgoing {
+                Outgoing::Caption(caption) if caption.is_final => {
+                    let timing = self.timings.remove(&caption.segment);
+                    let (item, span) = (Item::Final(caption.segment), (caption.start, caption.end));
+                    let event = Event::Caption(self.start.labelled(caption, timing));
+                    self.deliver(item, span, event);
+                }
+                Outgoing::Caption(caption) => {
+                    self.publisher.announce(Event::Caption(self.start.labelled(caption, None)));
+                }
+                Outgoing::Withheld(segment, span) => {
+                    self.timings.remove(&segment);
+                    let item = Item::Final(segment);
+                    self.deliver_gap_instead(item, span, v1::GapReason::Withheld);
+                }
+            }
         }
+    }
+
+    /// Whether something is being said that there is no final of yet.
+    fn is_speaking(&self) -> bool {
+        self.segmenter.is_in_utterance() || !self.unfinished.is_empty()
     }
 
     /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
@@ -370,22 +447,22 @@ impl PartyStream {
         }));
     }
 
+    fn deliver_gap_instead(&mut self, item: Item, span: (u64, u64), reason: v1::GapReason) {
+        self.ledger.replace(item, Item::Gap(span.0));
+        self.deliver_gap(span, reason);
+    }
+
     fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {
-        let gap = v1::Gap {
-            party: Some((&self.start.party).into()),
-            start_ms: millis(span.0),
-            end_ms: millis(span.1),
-            reason: reason.into(),
-            anchor_unix_ms: self.start.anchor_unix_ms,
-        };
+        let gap = self.start.labelled_gap(span, reason);
         self.deliver(Item::Gap(span.0), span, Event::Gap(gap));
     }
 
     fn deliver(&mut self, item: Item, span: (u64, u64), event: Event) {
         self.ledger.sent(item);
-        let publisher = self.publisher.clone();
+        // Queued here and now: in order.
+        let delivered = self.publisher.deliver(event);
         self.deliveries.spawn(async move {
-            let outcome = publisher.deliver(event).await;
+            let outcome = delivered.await;
             Delivery { item, span, outcome }
         });
     }
@@ -400,8 +477,7 @@ impl PartyStream {
             // the call goes on.
             (Err(Undelivered::Refused), Item::Final(segment)) => {
                 error!(segment, "the relay refused a caption, see the reason above");
-                self.ledger.replace(item, Item::Gap(span.0));
-                self.deliver_gap(span, v1::GapReason::Unspecified);
+                self.deliver_gap_instead(item, span, v1::GapReason::Unspecified);
             }
             (Err(Undelivered::Refused), Item::Gap(_)) => {
                 error!("the relay refused a gap, see the reason above");
@@ -434,22 +510,6 @@ impl PartyStream {
             next_segment: self.segmenter.next_segment(),
         }
     }
-
-    fn labelled(&self, caption: Caption) -> v1::Caption {
-        v1::Caption {
-            timing: None,
-            party: Some((&self.start.party).into()),
-            segment: caption.segment,
-            revision: caption.revision,
-            is_final: caption.is_final,
-            text: caption.text,
-            stable_len: caption.stable_len as u32,
-            start_ms: millis(caption.start),
-            end_ms: millis(caption.end),
-            anchor_unix_ms: self.start.anchor_unix_ms,
-            words: caption.words.into_iter().map(labelled_word).collect(),
-        }
-    }
 }
 
 fn consent(heard: Option<Meaning>) -> v1::ConsentState {
@@ -461,11 +521,13 @@ fn consent(heard: Option<Meaning>) -> v1::ConsentState {
     }
 }
 
-fn labelled_word(word: Word) -> v1::Word {
-    v1::Word {
-        start_ms: millis(word.start),
-        end_ms: millis(word.end),
-        confidence: word.confidence,
-        text: word.text,
+fn whole_ms(ms: impl TryInto<u32>) -> u32 {
+    ms.try_into().unwrap_or(u32::MAX)
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
