@@ -74,6 +74,10 @@ impl KeptFinal {
         let (segment, start_ms, end_ms) = (caption.segment, caption.start_ms, caption.end_ms);
         caption.is_final.then_some(Self { stream, segment, start_ms, end_ms })
     }
+
+    pub(crate) fn is_of(&self, party: &Party) -> bool {
+        self.stream.call == party.call && self.stream.party == party.id
+    }
 }
 
 impl Kept {

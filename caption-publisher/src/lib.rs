@@ -25,7 +25,7 @@ pub use kept::KeptFinal;
 pub use spool::{SpoolError, SpoolOptions};
 
 use kept::Kept;
-use outbox::{Outbox, Queued};
+use outbox::{Order, Outbox, Queued};
 use spool::Spool;
 
 /// Events on their way from callers to the stream. When full, [`Publisher::deliver`] waits and
@@ -46,7 +46,7 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// be delivered is.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    queue: mpsc::Sender<Queued>,
+    queue: mpsc::Sender<Order>,
     kept: Kept,
 }
 
@@ -98,7 +98,7 @@ impl Publisher {
         let waiting = match self.queue.try_reserve() {
             Ok(place) => {
                 self.kept.insert(last.as_ref());
-                place.send(queued);
+                place.send(Order::Publish(queued));
                 None
             }
             Err(_) => Some(queued),
@@ -107,7 +107,7 @@ impl Publisher {
             if let Some(queued) = waiting {
                 let place = publisher.queue.reserve().await.map_err(|_| Undelivered::ShutDown)?;
                 publisher.kept.insert(last.as_ref());
-                place.send(queued);
+                place.send(Order::Publish(queued));
             }
             acknowledgement.await.map_err(|_| {
                 if publisher.queue.is_closed() {
@@ -122,7 +122,15 @@ impl Publisher {
     /// Sends an event that the next one of its kind makes worthless: a partial caption, a status. Dropped when the
     /// relay is away or slow.
     pub fn announce(&self, event: Event) {
-        let _ = self.queue.try_send(Queued { event, delivered: None });
+        let _ = self.queue.try_send(Order::Publish(Queued { event, delivered: None }));
+    }
+
+    /// Takes back a party's finals that the relay has not stored, from memory and from the disk; they count as refused.
+    /// Completes when that is
+    /// going to happen.
+    pub async fn forget(&self, party: Party) {
+        // Otherwise the process is going down.
+        let _ = self.queue.send(Order::Forget(party)).await;
     }
 
     /// The finals of a party's stream, from a segment on and without a hole, that are on their way to the relay or have
@@ -147,7 +155,7 @@ impl Publisher {
     }
 }
 
-async fn run(relay: Endpoint, mut events: mpsc::Receiver<Queued>, mut outbox: Outbox) {
+async fn run(relay: Endpoint, mut events: mpsc::Receiver<Order>, mut outbox: Outbox) {
     let relay = relay
         .connect_timeout(PATIENCE)
         .http2_keep_alive_interval(PATIENCE)
@@ -186,7 +194,7 @@ fn is_refusal(status: &Status, outbox: &Outbox) -> bool {
 /// Runs one stream until it breaks. `Ok` when there is nothing more to publish, ever.
 async fn publish(
     channel: &Channel,
-    events: &mut mpsc::Receiver<Queued>,
+    events: &mut mpsc::Receiver<Order>,
     outbox: &mut Outbox,
     retry: &mut Duration,
 ) -> Result<(), Status> {
@@ -224,10 +232,11 @@ async fn publish(
                 in_flight += 1;
                 place.send(request);
             }
-            queued = events.recv(), if !is_closed && outbox.room() > 0 => match queued {
+            order = events.recv(), if !is_closed && outbox.room() > 0 => match order {
                 // There is something more important to send.
-                Some(Queued { delivered: None, .. }) if has_backlog => {}
-                Some(queued) => {
+                Some(Order::Publish(Queued { delivered: None, .. })) if has_backlog => {}
+                Some(Order::Forget(party)) => outbox.forget(&party),
+                Some(Order::Publish(queued)) => {
                     outbox.push(queued);
                     if outbox.is_memory_full() {
                         outbox.spill();
@@ -246,7 +255,7 @@ async fn next_ack(acks: &mut Streaming<PublishAck>) -> Result<PublishAck, Status
 
 /// Takes events while the relay is away: what must be delivered is kept, announcements are dropped. Ends when there will
 /// be nothing to deliver any more.
-async fn collect(events: &mut mpsc::Receiver<Queued>, outbox: &mut Outbox) {
+async fn collect(events: &mut mpsc::Receiver<Order>, outbox: &mut Outbox) {
     outbox.drop_announcements();
     outbox.spill();
     while outbox.room() > 0 {
@@ -258,9 +267,11 @@ async fn collect(events: &mut mpsc::Receiver<Queued>, outbox: &mut Outbox) {
         };
         // What has come together goes to disk together.
         let more = std::iter::from_fn(|| events.try_recv().ok()).take(outbox.room() - 1);
-        for queued in std::iter::once(first).chain(more.collect::<Vec<_>>()) {
-            if queued.delivered.is_some() {
-                outbox.push(queued);
+        for order in std::iter::once(first).chain(more.collect::<Vec<_>>()) {
+            match order {
+                Order::Publish(Queued { delivered: None, .. }) => {}
+                Order::Publish(queued) => outbox.push(queued),
+                Order::Forget(party) => outbox.forget(&party),
             }
         }
         outbox.spill();

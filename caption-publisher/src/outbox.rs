@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sidetone_proto::Party;
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::{CaptionEvent, PublishRequest};
 use tokio::sync::oneshot;
@@ -12,6 +13,14 @@ use crate::spool::Spool;
 
 /// Events in memory that were not acknowledged. When full, no more are taken from callers, unless there is room on disk.
 pub(crate) const MEMORY_CAPACITY: usize = 256;
+
+/// What a caller wants.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Publish(Queued),
+    /// Finals of this party are not to be delivered.
+    Forget(Party),
+}
 
 /// What a caller wants delivered.
 #[derive(Debug)]
@@ -116,6 +125,20 @@ impl Outbox {
         if let Some(Entry { delivered: Some(delivered), .. }) = self.remove(id) {
             let _ = delivered.send(());
         }
+    }
+
+    /// The finals of a party are not wanted any more, and are not to be found anywhere.
+    pub(crate) fn forget(&mut self, party: &Party) {
+        let of_party = |entry: &Entry| entry.last.as_ref().is_some_and(|last| last.is_of(party));
+        let ids = self.entries.iter().filter(|(_, entry)| of_party(entry)).map(|(id, _)| *id);
+        for id in ids.collect::<Vec<_>>() {
+            if let Some(Err(error)) = self.spool.as_mut().map(|spool| spool.erase(id)) {
+                warn!(%error, "cannot erase an event from the spool: it stays there until it is delivered");
+                continue;
+            }
+            self.remove(id);
+        }
+        self.report();
     }
 
     /// The event will never be taken. Its caller learns of it by the sender's end.

@@ -134,6 +134,16 @@ impl Spool {
         Ok(())
     }
 
+    /// An event must not be kept any more: nothing of it is left in the file.
+    pub(crate) fn erase(&mut self, id: u64) -> io::Result<()> {
+        let Some(Place { offset, length }) = self.events.get(&id).copied() else { return Ok(()) };
+        let mut blank = Vec::new();
+        push_record(&mut blank, DELIVERED, id, &vec![0; length - HEAD - 9]);
+        self.file.write_all_at(&blank, offset)?;
+        self.file.sync_data()?;
+        self.remove(id)
+    }
+
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.events.contains_key(&id)
     }

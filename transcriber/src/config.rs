@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use caption_publisher::SpoolOptions;
 use pipeline::redaction::Policy;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,11 @@ pub struct Settings {
     pub partials: bool,
     /// What is not written down.
     pub redaction: RedactionSettings,
+    /// Where captions are kept while the relay is away. Without one they are kept in memory, and in the gateways' rings of
+    /// audio.
+    pub spool_directory: Option<PathBuf>,
+    /// The most that is kept there, in MiB.
+    pub spool_mib: u64,
 }
 
 /// `[transcriber.redaction]`: what is not written down, but for a placeholder.
@@ -133,6 +139,8 @@ impl Default for Settings {
             slots: 64,
             partials: true,
             redaction: RedactionSettings::default(),
+            spool_directory: None,
+            spool_mib: 64,
         }
     }
 }
@@ -169,6 +177,8 @@ pub struct Config {
     pub partials: bool,
     /// What is not written down.
     pub redaction: Policy,
+    /// Where captions are kept while the relay is away, if not in memory alone.
+    pub spool: Option<SpoolOptions>,
 }
 
 /// Who recognises.
@@ -277,6 +287,10 @@ impl TryFrom<Settings> for Config {
             },
             slots: settings.slots,
             partials: settings.partials,
+            spool: settings.spool_directory.map(|directory| SpoolOptions {
+                path: directory.join("captions.spool"),
+                most_bytes: settings.spool_mib.saturating_mul(1024 * 1024),
+            }),
             redaction: Policy { cards, emails, phones, social_security_numbers, hold },
         })
     }

@@ -24,7 +24,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use caption_publisher::Publisher;
+use caption_publisher::{Publisher, SpoolError};
 use pipeline::speech::Endpointing;
 use sidetone_proto::v1::audio_ingest_server::AudioIngestServer;
 use tokio::sync::oneshot;
@@ -58,6 +58,9 @@ pub enum TranscriberError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// Captions can't be kept on disk.
+    #[error("[transcriber] spool_directory: {0}")]
+    Spool(#[from] SpoolError),
     /// The gRPC server broke.
     #[error("the audio server failed: {0}")]
     Server(#[from] tonic::transport::Error),
@@ -116,7 +119,10 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let recognisers = backends.into().start(config.workers)?;
-    let publisher = Publisher::start(config.relay.clone());
+    let publisher = match &config.spool {
+        Some(spool) => Publisher::start_with_spool(config.relay.clone(), spool)?,
+        None => Publisher::start(config.relay.clone()),
+    };
     info!(
         %address,
         backends = %recognisers.names().join(", "),

@@ -1,31 +1,36 @@
 //! One party's stream: audio in, captions out, and how far the audio need not be kept any more.
 
+mod outgoing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use caption_publisher::{Publisher, Undelivered};
+use caption_publisher::Publisher;
 use pipeline::captions::{Caption, CaptionAssembler, Meaning};
 use pipeline::resample::Resampler;
-use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
+use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis, samples};
 use sidetone_proto::v1;
-use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::party_audio::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
+use self::outgoing::{Delivery, kept};
 use crate::backends::Recognition;
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
-use crate::redaction::{Gate, Outgoing, Redaction};
+use crate::redaction::{Gate, Redaction};
 use crate::start::{Start, check_position};
 use crate::workers::Recognised;
 
 /// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
 /// caught up: it waits in the gateway's ring.
 pub const UNSTORED_CAPACITY: usize = 16;
+
+/// As [`UNSTORED_CAPACITY`], where the publisher keeps them on disk: 40 minutes of a party's speech and more.
+const SPOOLED_CAPACITY: usize = 500;
 
 /// How long a gateway that went away in the middle of an utterance may take to come back: as long as its ring of audio
 /// lasts, and its pause between two attempts. Then the utterance is captioned as far as it was heard. Were it done
@@ -82,14 +87,6 @@ struct Unfinished {
     timing: v1::FinalTiming,
 }
 
-/// What became of an item that went to the relay.
-struct Delivery {
-    item: Item,
-    /// The audio that it is about, in samples at 16 kHz.
-    span: (u64, u64),
-    outcome: Result<(), Undelivered>,
-}
-
 /// Whether more audio comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audio {
@@ -104,17 +101,24 @@ enum Audio {
 impl PartyStream {
     /// Opens a stream.
     pub fn open(
-        start: Start,
+        mut start: Start,
         endpointing: Endpointing,
         recognition: Recognition,
         publisher: Publisher,
         redaction: &Redaction,
     ) -> Result<Self, PartyError> {
+        let received = start.sample_position;
+        let resume =
+            ResumePoint { position: start.to_16k(received), next_segment: start.next_segment };
+        let kept = kept(&start, &publisher);
+        if let Some(last) = kept.last() {
+            start.skip_to(samples(last.end_ms), last.segment + 1);
+        }
         let position = start.to_16k(start.sample_position);
-        Ok(Self {
+        let mut stream = Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
                 .map_err(|error| PartyError::Contract(error.to_string()))?,
-            received: start.sample_position,
+            received,
             segmenter: Segmenter::new(endpointing, position, start.next_segment),
             captions: CaptionAssembler::from_segment(start.next_segment),
             unfinished: BTreeMap::new(),
@@ -130,12 +134,14 @@ impl PartyStream {
             ledger: Ledger::default(),
             deliveries: JoinSet::new(),
             acknowledged: v1::AudioAck {
-                sample_position: start.sample_position,
-                next_segment: start.next_segment,
+                sample_position: received,
+                next_segment: resume.next_segment,
                 heard_consent: v1::ConsentState::Unspecified.into(),
             },
             start,
-        })
+        };
+        kept.into_iter().for_each(|last| stream.await_kept(last, resume));
+        Ok(stream)
     }
 
     /// Runs the stream until everything in `audio` is captioned and stored; acknowledgements go to `acks`.
@@ -151,7 +157,7 @@ impl PartyStream {
         // Not sent yet: a gateway that is slow to read holds up nothing but its own acknowledgements.
         let mut due = None;
         while state != Audio::Over || !self.ledger.is_empty() {
-            let has_room = self.ledger.len() < UNSTORED_CAPACITY;
+            let has_room = self.has_room();
             let come_back = match state {
                 Audio::BrokenOff(deadline) => Some(deadline),
                 Audio::Coming | Audio::Over => None,
@@ -233,9 +239,13 @@ impl PartyStream {
         }
         self.advance_to(frame.sample_position)?;
         self.withhold(frame.for_consent_only);
-        let pcm: Vec<i16> =
-            frame.pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
-        self.received += pcm.len() as u64;
+        let pcm: Vec<i16> = frame
+            .pcm
+            .chunks_exact(2)
+            .skip(usize::try_from(self.unheeded()).unwrap_or(usize::MAX))
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
+        self.received += frame.pcm.len() as u64 / 2;
         let samples = self.resampler.push(&pcm);
         let events = self.segmenter.push(&samples);
         self.take_speech(events);
@@ -248,23 +258,19 @@ impl PartyStream {
             return;
         }
         self.flush_resampler();
-        let events = self.segmenter.cut_at(self.start.to_16k(self.received));
+        let position = self.received + self.unheeded();
+        let events = self.segmenter.cut_at(self.start.to_16k(position));
         self.take_speech(events);
         self.is_withheld = is_withheld;
-    }
-
-    /// Forgets what was heard and is not published yet. What waits for redaction is dropped with the stream.
-    fn discard(&mut self) {
-        self.deliveries = JoinSet::new();
-        self.ledger = Ledger::default();
     }
 
     fn take_lost(&mut self, lost: &v1::LostAudio) -> Result<(), PartyError> {
         let end = lost.sample_position.saturating_add(lost.samples);
         check_position(end)?;
         self.advance_to(lost.sample_position)?;
-        if end > lost.sample_position && !self.is_withheld {
-            let span = (self.start.to_16k(lost.sample_position), self.start.to_16k(end));
+        let from = lost.sample_position + self.unheeded();
+        if end > from && !self.is_withheld {
+            let span = (self.start.to_16k(from), self.start.to_16k(end));
             let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
             self.ledger.owe(Item::Gap(span.0), self.now());
             self.deliver_gap(span, reason);
@@ -369,64 +375,16 @@ impl PartyStream {
         self.captions.draft_failed(window)
     }
 
-    /// Lets redaction have what there is to be shown of a segment. If the segment is closed and there is nothing, then
-    /// nothing was said, or the recogniser failed, or it was for consent only.
-    fn publish(&mut self, segment: u32, caption: Option<Caption>) {
-        if let Some(caption) = caption.as_ref().filter(|caption| caption.is_final) {
-            self.heard = self.heard.max(self.start.phrases.hear(&caption.text));
-        }
-        let is_closed = self.captions.is_closed(segment);
-        let timing = if is_closed { self.unfinished.remove(&segment) } else { None };
-        let is_withheld = self.withheld.contains(&segment);
-        let caption = caption.filter(|_| !is_withheld);
-        let now = Instant::now().into_std();
-        let out = match caption {
-            Some(caption) if caption.is_final => {
-                self.failed.remove(&segment);
-                self.timings.extend(timing.map(|of| (segment, of.timing)));
-                // However long it waits: it is not called off any more.
-                self.ledger.sent(Item::Final(segment));
-                self.gate.closed(now, segment, Some(caption))
-            }
-            Some(caption) => self.gate.partial(caption),
-            None if !is_closed => return,
-            None => {
-                let failed = self.failed.remove(&segment);
-                self.withheld.remove(&segment);
-                match failed.filter(|_| !is_withheld) {
-                    Some(span) => self.deliver_gap_instead(
-                        Item::Final(segment),
-                        span,
-                        v1::GapReason::RecogniserFailed,
-                    ),
-                    None => self.ledger.call_off(Item::Final(segment)),
-                }
-                self.gate.closed(now, segment, None)
-            }
-        };
-        self.send(out);
+    /// Whether more audio may be taken.
+    fn has_room(&self) -> bool {
+        let is_on_disk = self.publisher.has_room_on_disk();
+        let capacity = if is_on_disk { SPOOLED_CAPACITY } else { UNSTORED_CAPACITY };
+        self.ledger.len() < capacity
     }
 
-    /// Sends what redaction lets through.
-    fn send(&mut self, out: Vec<Outgoing>) {
-        for outgoing in out {
-            match outgoing {
-                Outgoing::Caption(caption) if caption.is_final => {
-                    let timing = self.timings.remove(&caption.segment);
-                    let (item, span) = (Item::Final(caption.segment), (caption.start, caption.end));
-                    let event = Event::Caption(self.start.labelled(caption, timing));
-                    self.deliver(item, span, event);
-                }
-                Outgoing::Caption(caption) => {
-                    self.publisher.announce(Event::Caption(self.start.labelled(caption, None)));
-                }
-                Outgoing::Withheld(segment, span) => {
-                    self.timings.remove(&segment);
-                    let item = Item::Final(segment);
-                    self.deliver_gap_instead(item, span, v1::GapReason::Withheld);
-                }
-            }
-        }
+    /// How many samples are still to come, at the party's rate, that are captioned already.
+    fn unheeded(&self) -> u64 {
+        self.start.sample_position.saturating_sub(self.received)
     }
 
     /// Whether something is being said that there is no final of yet.
@@ -434,62 +392,12 @@ impl PartyStream {
         self.segmenter.is_in_utterance() || !self.unfinished.is_empty()
     }
 
-    /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
-    fn tell_who_recognises(&mut self) {
-        let Some(is_fallback) = self.recognition.news() else { return };
-        let state =
-            if is_fallback { v1::CaptionState::FallbackRecogniser } else { v1::CaptionState::Live };
-        let call_id = self.start.party.call.to_string();
-        self.publisher.announce(Event::Status(v1::Status {
-            call_id,
-            state: state.into(),
-            ..v1::Status::default()
-        }));
-    }
-
-    fn deliver_gap_instead(&mut self, item: Item, span: (u64, u64), reason: v1::GapReason) {
-        self.ledger.replace(item, Item::Gap(span.0));
-        self.deliver_gap(span, reason);
-    }
-
-    fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {
-        let gap = self.start.labelled_gap(span, reason);
-        self.deliver(Item::Gap(span.0), span, Event::Gap(gap));
-    }
-
-    fn deliver(&mut self, item: Item, span: (u64, u64), event: Event) {
-        self.ledger.sent(item);
-        // Queued here and now: in order.
-        let delivered = self.publisher.deliver(event);
-        self.deliveries.spawn(async move {
-            let outcome = delivered.await;
-            Delivery { item, span, outcome }
-        });
-    }
-
-    fn take_delivery(
-        &mut self,
-        Delivery { item, span, outcome }: Delivery,
-    ) -> Result<(), PartyError> {
-        match (outcome, item) {
-            (Ok(()), _) => self.ledger.stored(item),
-            // It would be refused again however often it is said: the transcript shows that something is missing, and
-            // the call goes on.
-            (Err(Undelivered::Refused), Item::Final(segment)) => {
-                error!(segment, "the relay refused a caption, see the reason above");
-                self.deliver_gap_instead(item, span, v1::GapReason::Unspecified);
-            }
-            (Err(Undelivered::Refused), Item::Gap(_)) => {
-                error!("the relay refused a gap, see the reason above");
-                self.ledger.stored(item);
-            }
-            (Err(Undelivered::ShutDown), _) => return Err(PartyError::ShuttingDown),
-        }
-        Ok(())
-    }
-
     /// The acknowledgement that is due, if there is news.
     fn progress(&mut self) -> Option<v1::AudioAck> {
+        if self.unheeded() > 0 {
+            // There is no number for what comes between here and there.
+            return None;
+        }
         let resume = self.ledger.resume_point(self.now());
         let ack = v1::AudioAck {
             sample_position: self.start.at_party_rate(resume.position),

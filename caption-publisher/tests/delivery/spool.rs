@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use caption_publisher::{Publisher, SpoolError, SpoolOptions};
+use caption_publisher::{Publisher, SpoolError, SpoolOptions, Undelivered};
 use sidetone_proto::Party;
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::{Caption, PartyLabel};
@@ -16,6 +16,9 @@ use tonic::transport::Endpoint;
 use super::{CAPACITY, Relay, deliver};
 
 const EMPTY: u64 = 8;
+
+/// What a party says.
+const SECRET: &str = "nobody is to read this";
 
 fn spool(folder: &Path) -> SpoolOptions {
     SpoolOptions { path: folder.join("spool"), most_bytes: 1 << 24 }
@@ -108,6 +111,7 @@ fn said(segment: u32) -> Event {
     let party = PartyLabel { call_id: "s-1".to_owned(), party_id: "p-1".to_owned(), role: 1 };
     Event::Caption(Caption {
         party: Some(party),
+        text: SECRET.to_owned(),
         segment,
         is_final: true,
         start_ms: 1_000 * u64::from(segment),
@@ -115,6 +119,43 @@ fn said(segment: u32) -> Event {
         anchor_unix_ms: 5,
         ..Caption::default()
     })
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_neither_delivered_nor_left_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, options) = (vacant(), spool(folder.path()));
+    let publisher = publisher(address, &options);
+    let mut deliveries = vec![deliver(&publisher, "before")];
+    for segment in 0..2 {
+        let before = publisher.spool_bytes();
+        let delivering = publisher.clone();
+        deliveries.push(tokio::spawn(async move { delivering.deliver(said(segment)).await }));
+        spooled(&publisher, before + 1).await;
+    }
+    deliveries.push(deliver(&publisher, "after"));
+    let is_on_disk = || {
+        let bytes = std::fs::read(&options.path).unwrap();
+        bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+    };
+    assert!(is_on_disk());
+    let Event::Caption(caption) = said(0) else { panic!("a final") };
+    publisher.forget(Party::try_from(caption.party).unwrap()).await;
+    while is_on_disk() {
+        yield_now().await;
+    }
+
+    let mut relay = Relay::serve(TcpListener::bind(address).await.unwrap());
+    let mut stream = relay.stream().await;
+    assert_eq!(stream.take_and_acknowledge().await, "before");
+    assert_eq!(stream.take_and_acknowledge().await, "after");
+    let mut outcomes = Vec::new();
+    for delivery in deliveries {
+        outcomes.push(delivery.await.unwrap());
+    }
+    let refused = Err(Undelivered::Refused);
+    assert_eq!(outcomes, [Ok(()), refused, refused, Ok(())]);
+    assert_eq!(publisher.spool_bytes(), EMPTY);
 }
 
 #[tokio::test]

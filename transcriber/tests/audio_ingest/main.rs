@@ -11,12 +11,13 @@ mod redaction;
 mod relay;
 mod remote;
 mod script;
+mod spool;
 mod timing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use caption_publisher::Publisher;
+use caption_publisher::{Publisher, SpoolOptions};
 use pipeline::redaction::Policy;
 use pipeline::speech::Endpointing;
 use sidetone_proto::v1::audio_ingest_server::AudioIngestServer;
@@ -53,6 +54,16 @@ impl World {
     async fn with_redaction(script: Script, redaction: Redaction) -> Self {
         let backends: Arc<dyn RecogniserFactory> = Arc::new(script);
         Self::build(8, backends.into(), redaction).await
+    }
+
+    /// With a recogniser that never fails, and a place to keep captions. The relay stores nothing of a party for now.
+    async fn with_spool(spool: &SpoolOptions, party: &str) -> Self {
+        let (relay, address) = Relay::start().await;
+        relay.acknowledge_only(party, 0);
+        let publisher = Publisher::start_with_spool(endpoint(address), spool).unwrap();
+        let backends: Arc<dyn RecogniserFactory> =
+            Arc::new(Script::new(|window| Ok(script::said(window))));
+        Self::serve(8, backends.into(), publisher, Redaction::new(Policy::off()), relay).await
     }
 
     async fn build(slots: usize, backends: Backends, redaction: Redaction) -> Self {
