@@ -6,6 +6,7 @@ pub mod captions;
 pub mod clock;
 pub mod codec;
 pub mod correlation;
+pub mod redaction;
 pub mod resample;
 pub mod rtp;
 pub mod speech;

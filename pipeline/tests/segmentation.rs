@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pipeline::resample::Resampler;
 use pipeline::speech::{Endpointing, Segmenter, SpeechEvent, Window, millis, samples};
 
 fn demo_call() -> std::path::PathBuf {
@@ -203,6 +204,38 @@ fn a_stream_that_resumes_at_an_utterance_cuts_as_it_did_before() {
                 );
                 assert!(millis(end).abs_diff(millis(before.speech_end)) <= 100, "{role} {end}");
             }
+        }
+    }
+}
+
+/// An hour of an 8 kHz party that says the same every minute, and sends nothing in between.
+#[test]
+fn times_do_not_drift_in_an_hour() {
+    let said: Vec<i16> = voice("agent")[..16_000 * 12]
+        .iter()
+        .step_by(2)
+        .map(|sample| (sample * 32_767.0) as i16)
+        .collect();
+    let minute = samples(60_000);
+    let mut resampler = Resampler::new(8_000, 16_000).unwrap();
+    let mut segmenter = Segmenter::new(Endpointing::default(), 0, 0);
+    let mut starts: Vec<Vec<u64>> = Vec::new();
+    for number in 0..60 {
+        let mut events = segmenter.skip_to(number * minute);
+        assert_eq!(segmenter.position(), number * minute);
+        for frame in said.chunks(800) {
+            events.extend(segmenter.push(&resampler.push(frame)));
+        }
+        events.extend(segmenter.push(&resampler.flush()));
+        events.extend(segmenter.skip_to((number + 1) * minute));
+        let of_minute = utterances(&events);
+        starts.push(of_minute.iter().map(|it| it.speech_start - number * minute).collect());
+    }
+    assert!(!starts[0].is_empty());
+    for (number, of_minute) in starts.iter().enumerate() {
+        assert_eq!(of_minute.len(), starts[0].len(), "minute {number}");
+        for (start, first) in of_minute.iter().zip(&starts[0]) {
+            assert!(start.abs_diff(*first) <= samples(100), "minute {number}");
         }
     }
 }

@@ -110,7 +110,11 @@ impl Config {
 
     /// The transcriber's settings, with the address of its neighbour.
     pub fn transcriber_settings(&self, relay: String) -> Settings {
-        Settings { relay, ..self.transcriber.clone() }
+        let mut settings = Settings { relay, ..self.transcriber.clone() };
+        // Beside the transcripts: it is of the same kind.
+        let beside = || self.relay.database.with_extension("spool");
+        settings.spool_directory.get_or_insert_with(beside);
+        settings
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use caption_publisher::SpoolOptions;
+use pipeline::redaction::Policy;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
@@ -14,6 +16,9 @@ use crate::recogniser::{ModelError, ModelSource, OpenAiOptions, WhisperOptions};
 
 /// The most words of a vocabulary: more would crowd out what is said.
 const MOST_VOCABULARY: usize = 200;
+
+/// The longest that a sentence may wait for the next one.
+const MOST_HOLD_MS: u64 = 10_000;
 
 /// The `[transcriber]` section of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,6 +48,29 @@ pub struct Settings {
     pub slots: usize,
     /// Whether captions are shown while a party speaks, besides finals.
     pub partials: bool,
+    /// What is not written down.
+    pub redaction: RedactionSettings,
+    /// Where captions are kept while the relay is away. Without one they are kept in memory, and in the gateways' rings of
+    /// audio.
+    pub spool_directory: Option<PathBuf>,
+    /// The most that is kept there, in MiB.
+    pub spool_mib: u64,
+}
+
+/// `[transcriber.redaction]`: what is not written down, but for a placeholder.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedactionSettings {
+    /// Payment card numbers, written or said.
+    pub cards: bool,
+    /// E-mail addresses.
+    pub emails: bool,
+    /// Telephone numbers.
+    pub phones: bool,
+    /// Numbers of nine digits.
+    pub social_security_numbers: bool,
+    /// How long a sentence that ends in digits waits for the next one, in ms.
+    pub hold_ms: u64,
 }
 
 /// `[transcriber.grpc]`: a server of the service in `proto/sidetone/v1/recogniser.proto`.
@@ -67,6 +95,14 @@ pub struct OpenAiSettings {
     pub api_key_env: Option<String>,
     /// How long a request may take.
     pub timeout_ms: u64,
+}
+
+impl Default for RedactionSettings {
+    fn default() -> Self {
+        let Policy { cards, emails, phones, social_security_numbers, hold } = Policy::default();
+        let hold_ms = hold.as_millis() as u64;
+        Self { cards, emails, phones, social_security_numbers, hold_ms }
+    }
 }
 
 impl Default for GrpcSettings {
@@ -102,6 +138,9 @@ impl Default for Settings {
             workers: 0,
             slots: 64,
             partials: true,
+            redaction: RedactionSettings::default(),
+            spool_directory: None,
+            spool_mib: 64,
         }
     }
 }
@@ -136,6 +175,10 @@ pub struct Config {
     pub slots: usize,
     /// Whether captions are shown while a party speaks.
     pub partials: bool,
+    /// What is not written down.
+    pub redaction: Policy,
+    /// Where captions are kept while the relay is away, if not in memory alone.
+    pub spool: Option<SpoolOptions>,
 }
 
 /// Who recognises.
@@ -195,6 +238,9 @@ pub enum ConfigError {
     /// No room for anybody.
     #[error("[transcriber] slots: must be at least 1")]
     Slots,
+    /// Gateways would forget the audio meanwhile.
+    #[error("[transcriber.redaction] hold_ms: {0} is more than {}", MOST_HOLD_MS)]
+    Hold(u64),
 }
 
 impl TryFrom<Settings> for Config {
@@ -219,6 +265,12 @@ impl TryFrom<Settings> for Config {
         if !(100..=60_000).contains(&settings.deadline_ms) {
             return Err(ConfigError::Deadline(settings.deadline_ms));
         }
+        let RedactionSettings { cards, emails, phones, social_security_numbers, hold_ms } =
+            settings.redaction;
+        if hold_ms > MOST_HOLD_MS {
+            return Err(ConfigError::Hold(hold_ms));
+        }
+        let hold = Duration::from_millis(hold_ms);
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             listen: settings.listen,
@@ -235,6 +287,11 @@ impl TryFrom<Settings> for Config {
             },
             slots: settings.slots,
             partials: settings.partials,
+            spool: settings.spool_directory.map(|directory| SpoolOptions {
+                path: directory.join("captions.spool"),
+                most_bytes: settings.spool_mib.saturating_mul(1024 * 1024),
+            }),
+            redaction: Policy { cards, emails, phones, social_security_numbers, hold },
         })
     }
 }

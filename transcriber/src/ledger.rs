@@ -37,7 +37,7 @@ impl Ledger {
         self.owed.entry(item).or_insert(Owed { resume, sent: false });
     }
 
-    /// The item is on its way to the relay.
+    /// The item is made, and will get to the relay.
     pub fn sent(&mut self, item: Item) {
         if let Some(owed) = self.owed.get_mut(&item) {
             owed.sent = true;

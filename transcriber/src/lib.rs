@@ -2,16 +2,18 @@
 //!
 //! Gateways stream each party's audio over gRPC ([`server`]). Each stream ([`party`]) cuts it into utterances and has
 //! them recognised by the first backend that works ([`backends`]): by threads that all parties share ([`workers`]), in the
-//! order that [`queue`] decides, or elsewhere. Captions go to the relay; what it has stored is acknowledged to the gateway
-//! ([`ledger`]).
+//! order that [`queue`] decides, or elsewhere. Captions go through [`redaction`] to the relay; what it has stored is
+//! acknowledged to the gateway ([`ledger`]).
 
 pub mod backends;
 pub mod config;
 pub mod conformance;
+mod label;
 pub mod ledger;
 pub mod party;
 pub mod queue;
 pub mod recogniser;
+pub mod redaction;
 mod seats;
 pub mod server;
 pub mod start;
@@ -22,7 +24,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use caption_publisher::Publisher;
+use caption_publisher::{Publisher, SpoolError};
 use pipeline::speech::Endpointing;
 use sidetone_proto::v1::audio_ingest_server::AudioIngestServer;
 use tokio::sync::oneshot;
@@ -33,6 +35,7 @@ use tracing::{info, warn};
 use crate::backends::{Backend, Backends};
 use crate::config::{BackendConfig, Config};
 use crate::recogniser::{Grpc, ModelError, OpenAi, OpenAiError, RecogniserError, Whisper};
+use crate::redaction::Redaction;
 use crate::server::AudioIngestService;
 
 /// How long parties may take to say their last words when the transcriber goes down.
@@ -55,6 +58,9 @@ pub enum TranscriberError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// Captions can't be kept on disk.
+    #[error("[transcriber] spool_directory: {0}")]
+    Spool(#[from] SpoolError),
     /// The gRPC server broke.
     #[error("the audio server failed: {0}")]
     Server(#[from] tonic::transport::Error),
@@ -113,7 +119,10 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let recognisers = backends.into().start(config.workers)?;
-    let publisher = Publisher::start(config.relay.clone());
+    let publisher = match &config.spool {
+        Some(spool) => Publisher::start_with_spool(config.relay.clone(), spool)?,
+        None => Publisher::start(config.relay.clone()),
+    };
     info!(
         %address,
         backends = %recognisers.names().join(", "),
@@ -122,8 +131,14 @@ pub async fn serve(
         "transcriber is ready"
     );
     let endpointing = Endpointing { partials: config.partials, ..Endpointing::default() };
-    let service =
-        AudioIngestService::new(recognisers.clone(), publisher, endpointing, config.slots);
+    let redaction = Redaction::new(config.redaction.clone());
+    let service = AudioIngestService::new(
+        recognisers.clone(),
+        publisher,
+        redaction,
+        endpointing,
+        config.slots,
+    );
 
     let (drain, draining) = oneshot::channel::<()>();
     let server = Server::builder()

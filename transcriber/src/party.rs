@@ -1,30 +1,36 @@
 //! One party's stream: audio in, captions out, and how far the audio need not be kept any more.
 
+mod outgoing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use caption_publisher::{Publisher, Undelivered};
-use pipeline::captions::{Caption, CaptionAssembler, Meaning, Word};
+use caption_publisher::Publisher;
+use pipeline::captions::{Caption, CaptionAssembler, Meaning};
 use pipeline::resample::Resampler;
-use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
+use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis, samples};
 use sidetone_proto::v1;
-use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::party_audio::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
+use self::outgoing::{Delivery, kept};
 use crate::backends::Recognition;
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
+use crate::redaction::{Gate, Redaction};
 use crate::start::{Start, check_position};
 use crate::workers::Recognised;
 
 /// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
 /// caught up: it waits in the gateway's ring.
 pub const UNSTORED_CAPACITY: usize = 16;
+
+/// As [`UNSTORED_CAPACITY`], where the publisher keeps them on disk: 40 minutes of a party's speech and more.
+const SPOOLED_CAPACITY: usize = 500;
 
 /// How long a gateway that went away in the middle of an utterance may take to come back: as long as its ring of audio
 /// lasts, and its pause between two attempts. Then the utterance is captioned as far as it was heard. Were it done
@@ -50,6 +56,14 @@ pub struct PartyStream {
     received: u64,
     segmenter: Segmenter,
     captions: CaptionAssembler,
+    /// Drafted utterances that there is no final of yet.
+    unfinished: BTreeMap<u32, Unfinished>,
+    /// The last thing that text goes through.
+    gate: Gate,
+    /// Of finals that are in the gate.
+    timings: BTreeMap<u32, v1::FinalTiming>,
+    /// The gateway has said that there is no more.
+    is_complete: bool,
     /// Utterances on which the recogniser failed: from where to where, in samples at 16 kHz.
     failed: BTreeMap<u32, (u64, u64)>,
     recognition: Recognition,
@@ -65,12 +79,12 @@ pub struct PartyStream {
     acknowledged: v1::AudioAck,
 }
 
-/// What became of an item that went to the relay.
-struct Delivery {
-    item: Item,
-    /// The audio that it is about, in samples at 16 kHz.
-    span: (u64, u64),
-    outcome: Result<(), Undelivered>,
+/// What is known of an utterance until there is a final of it.
+#[derive(Default)]
+struct Unfinished {
+    /// Of its last draft, in samples at 16 kHz.
+    speech_end: u64,
+    timing: v1::FinalTiming,
 }
 
 /// Whether more audio comes.
@@ -87,18 +101,30 @@ enum Audio {
 impl PartyStream {
     /// Opens a stream.
     pub fn open(
-        start: Start,
+        mut start: Start,
         endpointing: Endpointing,
         recognition: Recognition,
         publisher: Publisher,
+        redaction: &Redaction,
     ) -> Result<Self, PartyError> {
+        let received = start.sample_position;
+        let resume =
+            ResumePoint { position: start.to_16k(received), next_segment: start.next_segment };
+        let kept = kept(&start, &publisher);
+        if let Some(last) = kept.last() {
+            start.skip_to(samples(last.end_ms), last.segment + 1);
+        }
         let position = start.to_16k(start.sample_position);
-        Ok(Self {
+        let mut stream = Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
                 .map_err(|error| PartyError::Contract(error.to_string()))?,
-            received: start.sample_position,
+            received,
             segmenter: Segmenter::new(endpointing, position, start.next_segment),
             captions: CaptionAssembler::from_segment(start.next_segment),
+            unfinished: BTreeMap::new(),
+            gate: redaction.gate(start.next_segment),
+            timings: BTreeMap::new(),
+            is_complete: false,
             failed: BTreeMap::new(),
             recognition,
             is_withheld: false,
@@ -108,12 +134,14 @@ impl PartyStream {
             ledger: Ledger::default(),
             deliveries: JoinSet::new(),
             acknowledged: v1::AudioAck {
-                sample_position: start.sample_position,
-                next_segment: start.next_segment,
+                sample_position: received,
+                next_segment: resume.next_segment,
                 heard_consent: v1::ConsentState::Unspecified.into(),
             },
             start,
-        })
+        };
+        kept.into_iter().for_each(|last| stream.await_kept(last, resume));
+        Ok(stream)
     }
 
     /// Runs the stream until everything in `audio` is captioned and stored; acknowledgements go to `acks`.
@@ -129,22 +157,26 @@ impl PartyStream {
         // Not sent yet: a gateway that is slow to read holds up nothing but its own acknowledgements.
         let mut due = None;
         while state != Audio::Over || !self.ledger.is_empty() {
-            let has_room = self.ledger.len() < UNSTORED_CAPACITY;
-            let come_back = async move {
-                match state {
-                    Audio::BrokenOff(deadline) => sleep_until(deadline).await,
-                    Audio::Coming | Audio::Over => std::future::pending().await,
-                }
+            let has_room = self.has_room();
+            let come_back = match state {
+                Audio::BrokenOff(deadline) => Some(deadline),
+                Audio::Coming | Audio::Over => None,
             };
+            let judgement = self.gate.next_timeout(self.is_speaking()).map(Instant::from_std);
             tokio::select! {
                 message = audio.next(), if state == Audio::Coming && has_room => {
                     state = self.take(message)?;
                 }
-                () = come_back => {
+                () = until(come_back) => {
                     self.finish();
                     state = Audio::Over;
                 }
                 recognised = self.recognition.next() => self.take_recognised(recognised),
+                () = until(judgement) => {
+                    let is_speaking = self.is_speaking();
+                    let out = self.gate.handle_timeout(Instant::now().into_std(), is_speaking);
+                    self.send(out);
+                }
                 Some(delivery) = self.deliveries.join_next() => {
                     self.take_delivery(delivery.map_err(|_| PartyError::ShuttingDown)?)?;
                 }
@@ -153,6 +185,10 @@ impl PartyStream {
                         permit.send(ack);
                     }
                 }
+            }
+            if self.is_complete && self.unfinished.is_empty() {
+                let out = self.gate.finish(Instant::now().into_std());
+                self.send(out);
             }
             due = self.progress().or(due);
             self.tell_who_recognises();
@@ -174,6 +210,7 @@ impl PartyStream {
             Some(Message::End(end)) => {
                 self.advance_to(end.sample_position)?;
                 self.finish();
+                self.is_complete = true;
                 return Ok(Audio::Over);
             }
             Some(Message::Discard(_)) => {
@@ -202,9 +239,13 @@ impl PartyStream {
         }
         self.advance_to(frame.sample_position)?;
         self.withhold(frame.for_consent_only);
-        let pcm: Vec<i16> =
-            frame.pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
-        self.received += pcm.len() as u64;
+        let pcm: Vec<i16> = frame
+            .pcm
+            .chunks_exact(2)
+            .skip(usize::try_from(self.unheeded()).unwrap_or(usize::MAX))
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
+        self.received += frame.pcm.len() as u64 / 2;
         let samples = self.resampler.push(&pcm);
         let events = self.segmenter.push(&samples);
         self.take_speech(events);
@@ -217,23 +258,19 @@ impl PartyStream {
             return;
         }
         self.flush_resampler();
-        let events = self.segmenter.cut_at(self.start.to_16k(self.received));
+        let position = self.received + self.unheeded();
+        let events = self.segmenter.cut_at(self.start.to_16k(position));
         self.take_speech(events);
         self.is_withheld = is_withheld;
-    }
-
-    /// Forgets what was heard and is not published yet.
-    fn discard(&mut self) {
-        self.deliveries = JoinSet::new();
-        self.ledger = Ledger::default();
     }
 
     fn take_lost(&mut self, lost: &v1::LostAudio) -> Result<(), PartyError> {
         let end = lost.sample_position.saturating_add(lost.samples);
         check_position(end)?;
         self.advance_to(lost.sample_position)?;
-        if end > lost.sample_position && !self.is_withheld {
-            let span = (self.start.to_16k(lost.sample_position), self.start.to_16k(end));
+        let from = lost.sample_position + self.unheeded();
+        if end > from && !self.is_withheld {
+            let span = (self.start.to_16k(from), self.start.to_16k(end));
             let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
             self.ledger.owe(Item::Gap(span.0), self.now());
             self.deliver_gap(span, reason);
@@ -285,10 +322,13 @@ impl PartyStream {
                         ResumePoint { position: window.start, next_segment: window.segment };
                     self.ledger.owe(Item::Final(window.segment), resume);
                     self.captions.draft_requested(&window);
+                    self.unfinished.entry(window.segment).or_default().speech_end =
+                        window.speech_end;
                     self.recognition.request(Purpose::Draft, window);
                 }
                 SpeechEvent::End { segment } => {
                     self.recognition.ended(segment);
+                    self.note_endpoint(segment);
                     let caption = self.captions.ended(segment);
                     self.publish(segment, caption);
                 }
@@ -297,8 +337,20 @@ impl PartyStream {
         self.recognition.hear(self.segmenter.open_utterance());
     }
 
-    fn take_recognised(&mut self, Recognised { purpose, window, hypothesis }: Recognised) {
+    fn note_endpoint(&mut self, segment: u32) {
+        let position = self.segmenter.position();
+        if let Some(Unfinished { speech_end, timing }) = self.unfinished.get_mut(&segment) {
+            timing.endpoint_ms = whole_ms(millis(position.saturating_sub(*speech_end)));
+        }
+    }
+
+    fn take_recognised(&mut self, recognised: Recognised) {
+        let Recognised { purpose, window, hypothesis, spent } = recognised;
         let segment = window.segment;
+        if let (Purpose::Draft, Some(of)) = (purpose, self.unfinished.get_mut(&segment)) {
+            of.timing.queue_ms = whole_ms(spent.queue.as_millis());
+            of.timing.inference_ms = whole_ms(spent.inference.as_millis());
+        }
         let caption = match (purpose, hypothesis) {
             (Purpose::Partial, Some(hypothesis)) => {
                 self.captions.partial_recognised(&window, &hypothesis)
@@ -323,97 +375,29 @@ impl PartyStream {
         self.captions.draft_failed(window)
     }
 
-    /// Sends what there is to be shown of a segment. If the segment is closed and there is nothing, then nothing was
-    /// said, or the recogniser failed.
-    fn publish(&mut self, segment: u32, caption: Option<Caption>) {
-        let item = Item::Final(segment);
-        if let Some(caption) = caption.as_ref().filter(|caption| caption.is_final) {
-            self.heard = self.heard.max(self.start.phrases.hear(&caption.text));
-        }
-        if self.withheld.contains(&segment) {
-            if !self.captions.is_open(segment) {
-                self.withheld.remove(&segment);
-                self.failed.remove(&segment);
-                self.ledger.call_off(item);
-            }
-            return;
-        }
-        match caption {
-            Some(caption) if caption.is_final => {
-                self.failed.remove(&segment);
-                let span = (caption.start, caption.end);
-                let event = Event::Caption(self.labelled(caption));
-                self.deliver(item, span, event);
-            }
-            Some(caption) => self.publisher.announce(Event::Caption(self.labelled(caption))),
-            None if self.captions.is_open(segment) => {}
-            None => match self.failed.remove(&segment) {
-                Some(span) => {
-                    self.ledger.replace(item, Item::Gap(span.0));
-                    self.deliver_gap(span, v1::GapReason::RecogniserFailed);
-                }
-                None => self.ledger.call_off(item),
-            },
-        }
+    /// Whether more audio may be taken.
+    fn has_room(&self) -> bool {
+        let is_on_disk = self.publisher.has_room_on_disk();
+        let capacity = if is_on_disk { SPOOLED_CAPACITY } else { UNSTORED_CAPACITY };
+        self.ledger.len() < capacity
     }
 
-    /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
-    fn tell_who_recognises(&mut self) {
-        let Some(is_fallback) = self.recognition.news() else { return };
-        let state =
-            if is_fallback { v1::CaptionState::FallbackRecogniser } else { v1::CaptionState::Live };
-        let call_id = self.start.party.call.to_string();
-        self.publisher.announce(Event::Status(v1::Status {
-            call_id,
-            state: state.into(),
-            ..v1::Status::default()
-        }));
+    /// How many samples are still to come, at the party's rate, that are captioned already.
+    fn unheeded(&self) -> u64 {
+        self.start.sample_position.saturating_sub(self.received)
     }
 
-    fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {
-        let gap = v1::Gap {
-            party: Some((&self.start.party).into()),
-            start_ms: millis(span.0),
-            end_ms: millis(span.1),
-            reason: reason.into(),
-            anchor_unix_ms: self.start.anchor_unix_ms,
-        };
-        self.deliver(Item::Gap(span.0), span, Event::Gap(gap));
-    }
-
-    fn deliver(&mut self, item: Item, span: (u64, u64), event: Event) {
-        self.ledger.sent(item);
-        let publisher = self.publisher.clone();
-        self.deliveries.spawn(async move {
-            let outcome = publisher.deliver(event).await;
-            Delivery { item, span, outcome }
-        });
-    }
-
-    fn take_delivery(
-        &mut self,
-        Delivery { item, span, outcome }: Delivery,
-    ) -> Result<(), PartyError> {
-        match (outcome, item) {
-            (Ok(()), _) => self.ledger.stored(item),
-            // It would be refused again however often it is said: the transcript shows that something is missing, and
-            // the call goes on.
-            (Err(Undelivered::Refused), Item::Final(segment)) => {
-                error!(segment, "the relay refused a caption, see the reason above");
-                self.ledger.replace(item, Item::Gap(span.0));
-                self.deliver_gap(span, v1::GapReason::Unspecified);
-            }
-            (Err(Undelivered::Refused), Item::Gap(_)) => {
-                error!("the relay refused a gap, see the reason above");
-                self.ledger.stored(item);
-            }
-            (Err(Undelivered::ShutDown), _) => return Err(PartyError::ShuttingDown),
-        }
-        Ok(())
+    /// Whether something is being said that there is no final of yet.
+    fn is_speaking(&self) -> bool {
+        self.segmenter.is_in_utterance() || !self.unfinished.is_empty()
     }
 
     /// The acknowledgement that is due, if there is news.
     fn progress(&mut self) -> Option<v1::AudioAck> {
+        if self.unheeded() > 0 {
+            // There is no number for what comes between here and there.
+            return None;
+        }
         let resume = self.ledger.resume_point(self.now());
         let ack = v1::AudioAck {
             sample_position: self.start.at_party_rate(resume.position),
@@ -434,22 +418,6 @@ impl PartyStream {
             next_segment: self.segmenter.next_segment(),
         }
     }
-
-    fn labelled(&self, caption: Caption) -> v1::Caption {
-        v1::Caption {
-            timing: None,
-            party: Some((&self.start.party).into()),
-            segment: caption.segment,
-            revision: caption.revision,
-            is_final: caption.is_final,
-            text: caption.text,
-            stable_len: caption.stable_len as u32,
-            start_ms: millis(caption.start),
-            end_ms: millis(caption.end),
-            anchor_unix_ms: self.start.anchor_unix_ms,
-            words: caption.words.into_iter().map(labelled_word).collect(),
-        }
-    }
 }
 
 fn consent(heard: Option<Meaning>) -> v1::ConsentState {
@@ -461,11 +429,13 @@ fn consent(heard: Option<Meaning>) -> v1::ConsentState {
     }
 }
 
-fn labelled_word(word: Word) -> v1::Word {
-    v1::Word {
-        start_ms: millis(word.start),
-        end_ms: millis(word.end),
-        confidence: word.confidence,
-        text: word.text,
+fn whole_ms(ms: impl TryInto<u32>) -> u32 {
+    ms.try_into().unwrap_or(u32::MAX)
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -20,6 +20,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::backends::Recognisers;
 use crate::party::{PartyError, PartyStream};
 use crate::recogniser::Search;
+use crate::redaction::Redaction;
 use crate::seats::{Seat, Seats};
 use crate::start::Start;
 
@@ -33,6 +34,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AudioIngestService {
     recognisers: Recognisers,
     publisher: Publisher,
+    redaction: Redaction,
     endpointing: Endpointing,
     seats: Seats,
     slots: Arc<Semaphore>,
@@ -45,16 +47,16 @@ struct Place {
 }
 
 impl AudioIngestService {
-    /// A service with room for `slots` parties at once.
+    /// A service with room for `slots` parties at once. No text leaves it that has not gone through `redaction`.
     pub fn new(
-        recognisers: impl Into<Recognisers>,
+        recognisers: Recognisers,
         publisher: Publisher,
+        redaction: Redaction,
         endpointing: Endpointing,
         slots: usize,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(slots));
-        let recognisers = recognisers.into();
-        Self { recognisers, publisher, endpointing, seats: Seats::default(), slots }
+        Self { recognisers, publisher, redaction, endpointing, seats: Seats::default(), slots }
     }
 
     async fn place(&self, start: &Start) -> Result<Place, Status> {
@@ -97,7 +99,8 @@ impl AudioIngest for AudioIngestService {
             Role::Agent | Role::Customer | Role::Unknown => (endpointing, Search::Greedy),
         };
         let (recognition, publisher) = (self.recognisers.open(search), self.publisher.clone());
-        let stream = PartyStream::open(start, endpointing, recognition, publisher)?;
+        let stream =
+            PartyStream::open(start, endpointing, recognition, publisher, &self.redaction)?;
         let (answers, outgoing) = mpsc::channel(ACKS_CAPACITY);
         tokio::spawn(serve(stream, audio, answers, place).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))

@@ -89,6 +89,12 @@ fn phrases(phrases: &v1::ConsentPhrases) -> Result<PhraseListener, PartyError> {
 }
 
 impl Start {
+    /// Begins later: what is said before a position at 16 kHz is captioned already.
+    pub(crate) fn skip_to(&mut self, position: u64, next_segment: u32) {
+        self.sample_position = self.sample_position.max(self.at_party_rate(position));
+        self.next_segment = self.next_segment.max(next_segment);
+    }
+
     /// A position of the party's, in samples at 16 kHz.
     pub(crate) fn to_16k(&self, position: u64) -> u64 {
         position * (SAMPLE_RATE / u64::from(self.sample_rate))

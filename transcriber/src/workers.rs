@@ -5,13 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use pipeline::captions::Hypothesis;
 use pipeline::speech::Window;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-use crate::queue::{JobQueue, Purpose, StreamId};
+use crate::queue::{Job, JobQueue, Purpose, StreamId};
 use crate::recogniser::{Recogniser, RecogniserError, RecogniserFactory, Search};
 
 /// Answers on their way to a stream. When full, the worker waits: the stream is slow to take its own captions.
@@ -33,6 +34,17 @@ pub struct Recognised {
     pub window: Window,
     /// `None`: the recogniser failed, also when it was tried again.
     pub hypothesis: Option<Hypothesis>,
+    /// How long that took.
+    pub spent: Spent,
+}
+
+/// What the time went by with from the request for a hypothesis until it was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The window waited for a recogniser.
+    pub queue: Duration,
+    /// It was recognised.
+    pub inference: Duration,
 }
 
 /// One stream's way to the workers. Dropping it takes back what is still queued.
@@ -96,7 +108,7 @@ impl Workers {
 impl Requests {
     /// Queues a window. Every draft is answered; a partial may be dropped for a newer one.
     pub fn request(&self, purpose: Purpose, window: Window) {
-        self.shared.lock().queue.push(self.stream, purpose, window);
+        self.shared.lock().queue.push(self.stream, purpose, window, Instant::now());
         self.shared.work.notify_one();
     }
 }
@@ -116,12 +128,12 @@ impl Shared {
     }
 
     /// Waits for a window, and says whose it is. `None` when the pool is closed.
-    fn next(&self) -> Option<(OpenStream, Purpose, Window)> {
+    fn next(&self) -> Option<(OpenStream, Job)> {
         let mut state = self.lock();
         loop {
-            if let Some((stream, purpose, window)) = state.queue.pop() {
-                if let Some(stream) = state.streams.get(&stream) {
-                    return Some((stream.clone(), purpose, window));
+            if let Some(job) = state.queue.pop() {
+                if let Some(stream) = state.streams.get(&job.stream) {
+                    return Some((stream.clone(), job));
                 }
             } else if state.closed {
                 return None;
@@ -140,7 +152,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some((stream, purpose, window)) = self.shared.next() {
+        while let Some((stream, Job { purpose, window, requested, .. })) = self.shared.next() {
+            let started = Instant::now();
             let hypothesis = match purpose {
                 Purpose::Partial => self.recognise(&window, Search::Greedy),
                 Purpose::Draft => self
@@ -148,7 +161,11 @@ impl Worker {
                     .or_else(|| self.recognise(&window, stream.search)),
             };
             // The stream may have gone meanwhile; then nobody wants the answer.
-            let _ = stream.answers.blocking_send(Recognised { purpose, window, hypothesis });
+            let spent = Spent {
+                queue: started.saturating_duration_since(requested),
+                inference: started.elapsed(),
+            };
+            let _ = stream.answers.blocking_send(Recognised { purpose, window, hypothesis, spent });
         }
     }
 

@@ -34,6 +34,7 @@ fn values_that_can_not_be_are_named() {
         ("backends = []", "[transcriber] backends: there is none"),
         (r#"backends = ["grpc", "grpc"]"#, "\"grpc\" is there twice"),
         (r#"backends = ["vosk"]"#, "no backend \"vosk\""),
+        ("[redaction]\nhold_ms = 60000", "[transcriber.redaction] hold_ms: 60000"),
         ("deadline_ms = 5", "[transcriber] deadline_ms: 5"),
         ("vocabulary = [\"a\", \" \"]", "[transcriber] vocabulary: entry 2"),
         ("backends = [\"grpc\"]\nlanguage = \"en us\"", "[transcriber] language"),

@@ -10,6 +10,7 @@ const GAP_REASONS = {
   overload: "the transcriber was too busy",
   recogniser_failed: "could not be transcribed",
   supervision_interrupted: "nobody listened",
+  withheld: "withheld: could not be redacted",
 };
 
 const WITHDRAW_MS = 300;

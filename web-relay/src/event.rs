@@ -246,6 +246,8 @@ pub enum GapReason {
     RecogniserFailed,
     /// Nobody listened: the party's leg was lost, or the gateway was.
     SupervisionInterrupted,
+    /// The text is withheld, for it could not be redacted.
+    Withheld,
 }
 
 /// See [`Event::Status`].

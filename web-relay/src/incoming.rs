@@ -215,6 +215,7 @@ fn gap(gap: v1::Gap) -> Result<Incoming, InvalidEvent> {
         Ok(v1::GapReason::Overload) => GapReason::Overload,
         Ok(v1::GapReason::RecogniserFailed) => GapReason::RecogniserFailed,
         Ok(v1::GapReason::SupervisionInterrupted) => GapReason::SupervisionInterrupted,
+        Ok(v1::GapReason::Withheld) => GapReason::Withheld,
         Err(_) => return Err(InvalidEvent::Unknown { field: "reason", value: gap.reason }),
     };
     let anchor_unix_ms = unix_ms(gap.anchor_unix_ms, "anchor_unix_ms")?;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::hypothesis::join;
+use super::hypothesis::{join, tidied};
 use super::plausibility::{self, Implausible};
 use super::{Hypothesis, Stabiliser, Word};
 use crate::speech::Window;
@@ -91,7 +91,8 @@ impl CaptionAssembler {
             return None;
         }
         segment.heard_until = window.end();
-        let (text, stable_len, words) = segment.stabiliser.update(&hypothesis.words, window.end());
+        let heard = tidied(hypothesis.words.clone(), window.speech_start, window.end());
+        let (text, stable_len, words) = segment.stabiliser.update(&heard, window.end());
         let unchanged = segment
             .shown
             .as_ref()
@@ -107,7 +108,8 @@ impl CaptionAssembler {
             stable_len,
             start: window.speech_start,
             end: window.end(),
-            words,
+            // What is committed keeps the times of an older hypothesis.
+            words: tidied(words, window.speech_start, window.end()),
         };
         segment.shown = Some(caption.clone());
         Some(caption)
@@ -129,6 +131,11 @@ impl CaptionAssembler {
     /// Whether a segment's final is still to come.
     pub fn is_open(&self, segment: u32) -> bool {
         self.open.contains_key(&segment)
+    }
+
+    /// Whether a segment is done with, with or without a final.
+    pub fn is_closed(&self, segment: u32) -> bool {
+        segment < self.opened && !self.is_open(segment)
     }
 
     /// Why hypotheses were not believed since this was last asked.
@@ -156,6 +163,7 @@ impl CaptionAssembler {
                 segment.shown.take()?.words
             }
         };
+        let words = tidied(words, window.speech_start, window.speech_end);
         let text = join(&words);
         Some(Caption {
             segment: number,

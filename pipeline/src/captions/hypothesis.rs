@@ -42,6 +42,27 @@ impl Word {
     }
 }
 
+/// Words as they may go into a caption of a stretch of audio, whatever the recogniser says of them: in order, one after
+/// the other, within the stretch, each with a text and a probability.
+pub(super) fn tidied(words: Vec<Word>, from: u64, to: u64) -> Vec<Word> {
+    let mut earliest = from;
+    let tidied = words.into_iter().filter(|word| !word.text.trim().is_empty()).map(|word| {
+        let start = word.start.clamp(earliest, to.max(earliest));
+        let end = word.end.clamp(start, to.max(start));
+        earliest = end;
+        let confidence =
+            if word.confidence.is_nan() { 0.0 } else { word.confidence.clamp(0.0, 1.0) };
+        let is_tidy = !word.text.contains(char::is_whitespace);
+        let text = if is_tidy {
+            word.text
+        } else {
+            word.text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        Word { text, start, end, confidence }
+    });
+    tidied.collect()
+}
+
 /// What was said on a call is nobody's business but the call's: it stays out of logs.
 impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,6 +70,6 @@ impl fmt::Debug for Word {
     }
 }
 
-pub(super) fn join(words: &[Word]) -> String {
+pub(crate) fn join(words: &[Word]) -> String {
     words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
 }

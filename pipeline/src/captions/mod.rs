@@ -11,3 +11,5 @@ pub use hypothesis::{Hypothesis, Word};
 pub use phrases::{Meaning, PhraseListener};
 pub use plausibility::{Implausible, check};
 pub use stabiliser::Stabiliser;
+
+pub(crate) use hypothesis::join;

@@ -34,6 +34,11 @@ impl PhraseListener {
         Self { phrases, longest, tail: Vec::new() }
     }
 
+    /// Whether there is nothing to listen for.
+    pub fn is_empty(&self) -> bool {
+        self.phrases.is_empty()
+    }
+
     /// The strongest meaning of what a final completes.
     pub fn hear(&mut self, text: &str) -> Option<Meaning> {
         if self.phrases.is_empty() {

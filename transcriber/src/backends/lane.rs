@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::chain::{BackendId, Chain};
 use crate::queue::Purpose;
 use crate::recogniser::RecogniserError;
-use crate::workers::Recognised;
+use crate::workers::{Recognised, Spent};
 
 /// How long an utterance waits for a backend to come back, once it has ended and nobody else is left to ask. Its audio is
 /// in the gateway's ring for longer.
@@ -32,7 +32,7 @@ pub enum Step {
     End(BackendId, u32),
     /// Tell a backend that it need not bother about an utterance any more.
     CallOff(BackendId, u32),
-    /// Pass an answer on.
+    /// Pass an answer on. How long it took is for whoever asked to say.
     Answer(Recognised),
     /// Tell people that a backend has failed or was late, and whether it is the first to be known of it.
     Failed(BackendId, RecogniserError, bool),
@@ -126,7 +126,8 @@ impl Lane {
         let Some(open) = self.open.get_mut(&window.segment) else { return };
         let segment = window.segment;
         let is_last = purpose == Purpose::Draft && open.is_owed(&window);
-        let recognised = Recognised { purpose, window, hypothesis: Some(hypothesis) };
+        let recognised =
+            Recognised { purpose, window, hypothesis: Some(hypothesis), spent: Spent::default() };
         self.steps.push_back(Step::Answer(recognised));
         if is_last {
             open.answered = true;
@@ -246,7 +247,8 @@ impl Lane {
         open.tried.clear();
         let (ended, draft) = (open.ended, open.draft.clone());
         if let Some(window) = draft {
-            let recognised = Recognised { purpose: Purpose::Draft, window, hypothesis: None };
+            let (purpose, spent) = (Purpose::Draft, Spent::default());
+            let recognised = Recognised { purpose, window, hypothesis: None, spent };
             self.steps.push_back(Step::Answer(recognised));
         }
         if ended.is_some() {

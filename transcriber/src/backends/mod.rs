@@ -142,14 +142,3 @@ impl From<Arc<dyn RecogniserFactory>> for Backends {
         Self::new(vec![(name, Backend::Windowed(factory))], DEFAULT_DEADLINE)
     }
 }
-
-impl From<Workers> for Recognisers {
-    fn from(workers: Workers) -> Self {
-        Self(Arc::new(Running {
-            names: vec!["workers".to_owned()],
-            backends: vec![Ready::Pool(workers)],
-            chain: Mutex::new(Chain::new([true], Instant::now())),
-            deadline: DEFAULT_DEADLINE,
-        }))
-    }
-}

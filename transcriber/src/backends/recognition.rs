@@ -15,7 +15,7 @@ use super::utterances::{Outcome, Utterances};
 use super::{Ready, Running};
 use crate::queue::Purpose;
 use crate::recogniser::{RecogniserError, Search};
-use crate::workers::{Recognised, Requests};
+use crate::workers::{Recognised, Requests, Spent};
 
 /// One party's utterances, whoever recognises them. Dropping it calls everything off.
 pub struct Recognition {
@@ -23,6 +23,8 @@ pub struct Recognition {
     lane: Lane,
     sessions: Vec<Session>,
     answers: VecDeque<Recognised>,
+    /// How long the answer took that is being taken.
+    spent: Spent,
     /// The backend that the party's viewers were told of last.
     told: BackendId,
 }
@@ -46,6 +48,7 @@ impl Recognition {
             lane: Lane::new(running.deadline),
             sessions: running.backends.iter().map(session).collect(),
             answers: VecDeque::new(),
+            spent: Spent::default(),
             told: 0,
             running,
         }
@@ -107,8 +110,11 @@ impl Recognition {
     }
 
     fn take(&mut self, backend: BackendId, outcome: Outcome) {
+        if let Outcome::Answer(.., spent) = &outcome {
+            self.spent = *spent;
+        }
         self.decide(|lane, chain, now| match outcome {
-            Outcome::Answer(purpose, window, hypothesis) => {
+            Outcome::Answer(purpose, window, hypothesis, _) => {
                 lane.answered(chain, backend, purpose, window, hypothesis);
             }
             Outcome::DraftFailed(window, error) => {
@@ -116,6 +122,7 @@ impl Recognition {
             }
             Outcome::Broken(segment, error) => lane.broken(chain, now, backend, segment, error),
         });
+        self.spent = Spent::default();
     }
 
     /// Lets the lane decide something, and does what it says.
@@ -143,7 +150,9 @@ impl Recognition {
                     utterances.call_off(segment);
                 }
             }
-            Step::Answer(recognised) => self.answers.push_back(recognised),
+            Step::Answer(recognised) => {
+                self.answers.push_back(Recognised { spent: self.spent, ..recognised });
+            }
             Step::Failed(backend, error, is_news) => {
                 self.running.has_failed(backend, &error, is_news);
             }
@@ -181,9 +190,10 @@ fn poll_pool(
 }
 
 /// What a worker says. A partial that it failed on is no loss: its recogniser is replaced already.
-fn of_pool(Recognised { purpose, window, hypothesis }: Recognised) -> Option<Outcome> {
+fn of_pool(recognised: Recognised) -> Option<Outcome> {
+    let Recognised { purpose, window, hypothesis, spent } = recognised;
     match (purpose, hypothesis) {
-        (purpose, Some(hypothesis)) => Some(Outcome::Answer(purpose, window, hypothesis)),
+        (purpose, Some(hypothesis)) => Some(Outcome::Answer(purpose, window, hypothesis, spent)),
         (Purpose::Draft, None) => {
             let error = RecogniserError::Failed("on an utterance, twice".to_owned());
             Some(Outcome::DraftFailed(window, error))

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::queue::Purpose;
 use crate::recogniser::{Engine, Heard, Hearing, Part, RecogniserError, Task, on_party_clock};
+use crate::workers::Spent;
 
 /// Inputs of an utterance on their way to its task. When full, the engine is given up.
 const INPUTS_CAPACITY: usize = 1_024;
@@ -29,7 +30,7 @@ const PART: usize = samples(200) as usize;
 
 /// What came of a window or an utterance.
 pub(super) enum Outcome {
-    Answer(Purpose, Window, Hypothesis),
+    Answer(Purpose, Window, Hypothesis, Spent),
     DraftFailed(Window, RecogniserError),
     /// Nothing more comes about this utterance.
     Broken(u32, RecogniserError),
@@ -157,6 +158,7 @@ async fn streaming(
     let mut audio: Vec<f32> = Vec::new();
     let mut sent = 0;
     let mut draft: Option<Window> = None;
+    let mut drafted = Instant::now();
     let mut view: Option<View> = None;
     let mut ended: Option<Instant> = None;
     loop {
@@ -175,6 +177,7 @@ async fn streaming(
                     // Its audio has all come by now; what was held back before it belongs to it, too.
                     sent = pass(&hearing, &audio[..window.audio.len().clamp(sent, audio.len())], sent)?;
                     draft = Some(window);
+                    drafted = Instant::now();
                 }
                 Some(Input::Window(Purpose::Partial, _)) => {
                     draft = None;
@@ -196,7 +199,8 @@ async fn streaming(
                 match (&draft, &view) {
                     (Some(window), _) if heard.is_final && ended.is_some() => {
                         let hypothesis = on_party_clock(heard, window);
-                        let answer = Outcome::Answer(Purpose::Draft, window.clone(), hypothesis);
+                        let spent = since(drafted);
+                        let answer = Outcome::Answer(Purpose::Draft, window.clone(), hypothesis, spent);
                         let _ = outcomes.send(answer).await;
                         return Ok(());
                     }
@@ -207,7 +211,8 @@ async fn streaming(
                     (_, Some(view)) => {
                         let window = view.window(&audio[..sent]);
                         let hypothesis = on_party_clock(heard, &window);
-                        let answer = Outcome::Answer(Purpose::Partial, window, hypothesis);
+                        let spent = Spent::default();
+                        let answer = Outcome::Answer(Purpose::Partial, window, hypothesis, spent);
                         let _ = outcomes.send(answer).await;
                     }
                     (_, None) => {}
@@ -226,8 +231,10 @@ fn pass(hearing: &Hearing, audio: &[f32], sent: usize) -> Result<usize, Recognis
     Ok(sent.max(audio.len()))
 }
 
-type Answering<'a> =
-    Pin<Box<dyn Future<Output = (Window, Result<Hypothesis, RecogniserError>)> + Send + 'a>>;
+type Answering<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
+
+/// A window, what was heard in it, and how long that took.
+type Answered = (Window, Result<Hypothesis, RecogniserError>, Spent);
 
 /// Asks about one window at a time for partials, of those that wait the last; about drafts at once.
 async fn windowed(
@@ -239,7 +246,7 @@ async fn windowed(
     let mut next_partial: Option<Window> = None;
     let mut draft: Option<Answering<'_>> = None;
     loop {
-        let (purpose, (window, hypothesis)) = tokio::select! {
+        let (purpose, (window, hypothesis, spent)) = tokio::select! {
             input = inputs.recv() => {
                 match input {
                     None => return Ok(()),
@@ -267,15 +274,13 @@ async fn windowed(
             // A partial more or less: the draft will be taken.
             (Purpose::Partial, Err(RecogniserError::Overloaded(_))) => {}
             (purpose, hypothesis) => {
-                let _ = outcomes.send(Outcome::Answer(purpose, window, hypothesis?)).await;
+                let _ = outcomes.send(Outcome::Answer(purpose, window, hypothesis?, spent)).await;
             }
         }
     }
 }
 
-async fn answer_of(
-    answering: &mut Option<Answering<'_>>,
-) -> (Window, Result<Hypothesis, RecogniserError>) {
+async fn answer_of(answering: &mut Option<Answering<'_>>) -> Answered {
     match answering {
         Some(answer) => {
             let answer = answer.await;
@@ -286,13 +291,11 @@ async fn answer_of(
     }
 }
 
-async fn ask_about(
-    engine: &dyn Engine,
-    window: Window,
-) -> (Window, Result<Hypothesis, RecogniserError>) {
+async fn ask_about(engine: &dyn Engine, window: Window) -> Answered {
+    let asked = Instant::now();
     let heard = hear_once(engine, &window.audio).await;
     let hypothesis = heard.map(|heard| on_party_clock(heard, &window));
-    (window, hypothesis)
+    (window, hypothesis, since(asked))
 }
 
 async fn answer_once(
@@ -300,8 +303,10 @@ async fn answer_once(
     window: &Window,
     outcomes: &mpsc::Sender<Outcome>,
 ) -> Result<(), RecogniserError> {
+    let asked = Instant::now();
     let hypothesis = on_party_clock(hear_once(engine, &window.audio).await?, window);
-    let _ = outcomes.send(Outcome::Answer(Purpose::Draft, window.clone(), hypothesis)).await;
+    let (window, spent) = (window.clone(), since(asked));
+    let _ = outcomes.send(Outcome::Answer(Purpose::Draft, window, hypothesis, spent)).await;
     Ok(())
 }
 
@@ -320,6 +325,11 @@ async fn hear_once(engine: &dyn Engine, audio: &[f32]) -> Result<Heard, Recognis
         }
     };
     timeout(LONGEST_WAIT, last).await.unwrap_or_else(|_| Err(unanswered()))
+}
+
+/// How long an engine took. What of that time it was busy with others is not known here.
+fn since(asked: Instant) -> Spent {
+    Spent { queue: Duration::ZERO, inference: asked.elapsed() }
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -76,6 +76,16 @@ impl Relay {
         self.events.wait_for(enough).await.unwrap().clone()
     }
 
+    /// Every partial that has come.
+    pub fn partials_now(&self) -> Vec<Caption> {
+        let events = self.events.borrow();
+        let captions = events.iter().filter_map(|event| match event {
+            Event::Caption(caption) if !caption.is_final => Some(caption.clone()),
+            _ => None,
+        });
+        captions.collect()
+    }
+
     /// A party's entries when there are so many.
     pub async fn entries(&mut self, party: &str, count: usize) -> Vec<Entry> {
         let enough = |all: &Vec<Entry>| of_party(all, party).len() >= count;

@@ -1,5 +1,7 @@
 //! A publisher against a relay that does, message by message, what the test says.
 
+mod spool;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
