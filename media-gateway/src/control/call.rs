@@ -90,8 +90,8 @@ pub(super) struct Call {
     notice: Option<Notice>,
     /// Whether the relay knows the call: a leg was up.
     is_known: bool,
-    /// A stuck party of ours is to be deleted, if the next look finds one.
-    cleans_up: bool,
+    /// From when on a stuck party of ours is to be deleted, if a look finds one.
+    cleans_up: Option<Instant>,
     request: Option<Request>,
     look_by: Option<Instant>,
     look_delay: Duration,
@@ -138,7 +138,7 @@ impl Call {
             happened_unix_ms: None,
             notice: None,
             is_known: false,
-            cleans_up: false,
+            cleans_up: None,
             request: None,
             look_by: Some(if looks { now } else { now + ABSENT_INTERVAL }),
             look_delay: SETTLING,
@@ -277,9 +277,15 @@ impl Call {
                 self.look_at(context.now + SETTLING);
             }
             Some(refusal) => {
-                // The next attempt will be refused again, and bring us back here.
                 warn!(call = %self.id, party, why = refusal.why, "could not remove the stuck party");
-                self.cleans_up = false;
+                self.cleans_up = match refusal.advice {
+                    Advice::Wait(pause) => Some(context.now + pause),
+                    Advice::Unavailable | Advice::RetryLater => {
+                        Some(context.now + LAST_UNAVAILABLE)
+                    }
+                    // The next attempt will be refused again, and bring us back here.
+                    _ => None,
+                };
             }
         }
         self.settle(context);
@@ -316,7 +322,7 @@ impl Call {
     pub(super) fn leg_failed(&mut self, context: Context<'_>, target: &Target, why: &str) {
         if let Some(attachment) = self.attachment(target).filter(|it| it.leg().is_none()) {
             attachment.strike(context.now, why);
-            self.cleans_up = true;
+            self.cleans_up = Some(context.now + SETTLING);
             self.look_at(context.now + SETTLING);
         }
         self.settle(context);
@@ -419,7 +425,7 @@ impl Call {
             Advice::Unavailable => {
                 attachment.retry(now, LAST_UNAVAILABLE, why);
                 // It may have been served all the same: then its party would ring for good.
-                self.cleans_up = true;
+                self.cleans_up = Some(now + SETTLING);
                 self.look_at(now + SETTLING);
             }
             Advice::Wait(pause) => attachment.wait(now, *pause, why),
@@ -435,7 +441,7 @@ impl Call {
             }
             Advice::CleanUp => {
                 attachment.strike(now, why);
-                self.cleans_up = true;
+                self.cleans_up = Some(now);
                 self.look_at(now);
             }
             Advice::Misconfigured | Advice::RetryWithoutAgent => {

@@ -1,8 +1,9 @@
 //! The life of one call, as the relay sees it.
 
+use std::future::Future;
 use std::time::Duration;
 
-use caption_publisher::Publisher;
+use caption_publisher::{Publisher, Undelivered};
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::{
     CallEnded, CallStarted, Consent, ConsentState, Gap, GapReason, PartyLabel,
@@ -31,36 +32,35 @@ pub(super) const STREAMS_CAPACITY: usize = 16;
 /// Publishes the call's life until it is released and every party's audio is delivered or given up.
 ///
 /// `uplinks` closes when the call is released; `refused` becomes true when somebody refuses to be transcribed.
-pub(super) async fn run(
+pub(super) fn run(
     call: CallId,
-    parties: Vec<Party>,
+    parties: &[Party],
     uplinks: (mpsc::Receiver<Uplink>, watch::Receiver<bool>),
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
     journal: Journal,
-) {
+) -> impl Future<Output = ()> + Send + use<> {
     let span = info_span!("call", %call);
-    live(call, parties, uplinks, publisher, news, journal).instrument(span).await;
-}
-
-async fn live(
-    call: CallId,
-    parties: Vec<Party>,
-    (uplinks, refused): (mpsc::Receiver<Uplink>, watch::Receiver<bool>),
-    publisher: Publisher,
-    news: mpsc::Sender<LegNews>,
-    journal: Journal,
-) {
     let started = CallStarted {
         call_id: call.to_string(),
         started_unix_ms: unix_ms(),
         parties: parties.iter().map(PartyLabel::from).collect(),
     };
-    info!(parties = parties.len(), "call started");
-    let start = {
-        let publisher = publisher.clone();
-        tokio::spawn(async move { publisher.deliver(Event::CallStarted(started)).await })
-    };
+    span.in_scope(|| info!(parties = parties.len(), "call started"));
+    // Queued at once: nothing about the call goes before it.
+    let start = publisher.deliver(Event::CallStarted(started));
+    live(call, start, uplinks, publisher, news, journal).instrument(span)
+}
+
+async fn live(
+    call: CallId,
+    start: impl Future<Output = Result<(), Undelivered>> + Send + 'static,
+    (uplinks, refused): (mpsc::Receiver<Uplink>, watch::Receiver<bool>),
+    publisher: Publisher,
+    news: mpsc::Sender<LegNews>,
+    journal: Journal,
+) {
+    let start = tokio::spawn(start);
     let mut life = Life {
         continuity: Continuity::after(journal.take(&call)),
         call,

@@ -279,10 +279,9 @@ impl Legs {
                 refusal.send_replace(true);
             }
         }
-        let publisher = self.publisher.clone();
+        let delivered = self.publisher.deliver(Event::Consent(consent));
         self.tasks.spawn(async move {
-            // The relay takes the latest, in whatever order they come.
-            let _ = publisher.deliver(Event::Consent(consent)).await;
+            let _ = delivered.await;
         });
     }
 
@@ -353,7 +352,7 @@ impl Legs {
             let (publisher, news) = (self.publisher.clone(), self.news.clone());
             let uplinks_of_call = (received, refused);
             let journal = self.journal.clone();
-            let run = call::run(id.clone(), parties, uplinks_of_call, publisher, news, journal);
+            let run = call::run(id.clone(), &parties, uplinks_of_call, publisher, news, journal);
             self.tasks.spawn(run);
             Call { is_withheld, hold: Hold::default(), feeds: Vec::new(), uplinks }
         });

@@ -207,7 +207,10 @@ impl Theatre {
                 }
             }
             Action::Release { call } => self.released.push(call.to_string()),
-            Action::Reregister | Action::Forward { .. } => {}
+            Action::Reregister
+            | Action::Forward { .. }
+            | Action::Hold { .. }
+            | Action::Consent { .. } => {}
             request => {
                 let delay = self.chaos.delay();
                 self.dispatch(delay, Parcel::Request(request, None));

@@ -63,8 +63,12 @@ impl Call {
         self.end(now, &plan);
         let wakes = self.attachments.iter().filter_map(Attachment::wake);
         let absent = (plan == Plan::Absent).then_some(self.since + ABSENT_LIMIT);
-        self.wake =
-            wakes.chain(absent).chain(self.look_due(&plan)).filter(|wake| *wake > now).min();
+        self.wake = wakes
+            .chain(absent)
+            .chain(self.cleans_up)
+            .chain(self.look_due(&plan))
+            .filter(|wake| *wake > now)
+            .min();
     }
 
     /// Tells the relay what has become of consent. Of a call that it does not know, only a refusal is told: a gateway that
@@ -82,7 +86,7 @@ impl Call {
         for attachment in &mut self.attachments {
             if matches!(attachment.state, State::Invited { until } if until <= now) {
                 attachment.strike(now, "no INVITE came");
-                self.cleans_up = true;
+                self.cleans_up = Some(now);
                 self.look_by = Some(now);
             }
         }
@@ -162,7 +166,7 @@ impl Call {
         if self.looked_at.is_none() {
             return;
         }
-        if self.cleans_up
+        if self.cleans_up.is_some_and(|from| from <= now)
             && let Some(owner) = context.owner
         {
             if let Some(party) = self.stuck(owner) {
@@ -170,7 +174,7 @@ impl Call {
                 self.actions.push_back(Action::DeleteParty { call: self.id.clone(), party });
                 return;
             }
-            self.cleans_up = false;
+            self.cleans_up = None;
         }
         // Nobody is heard twice: first what is not wanted has to be gone.
         let is_clear =
