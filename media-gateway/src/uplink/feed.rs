@@ -17,8 +17,10 @@ pub struct Feed(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes the one uplink.
+    /// Wakes the one stream of the one uplink.
     changed: Notify,
+    /// Tells the uplink that the party has left.
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,11 @@ impl Feed {
             finished: false,
             is_withheld: false,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            left: Notify::new(),
+        }))
     }
 
     /// Takes what a receiver made of the party's packets. `arrived_unix_ms` is the wall clock now; the first frame
@@ -123,6 +129,7 @@ impl Feed {
         state.finished = true;
         drop(state);
         self.0.changed.notify_one();
+        self.0.left.notify_one();
     }
 
     /// Waits until a frame of audio is there. `None`: the party left without a sound.
@@ -141,6 +148,13 @@ impl Feed {
     /// Waits for the next push, or returns at once if there was one since the last wait.
     pub(super) async fn changed(&self) {
         self.0.changed.notified().await;
+    }
+
+    /// Waits until the party has left. For one at a time.
+    pub(super) async fn left(&self) {
+        if !self.is_finished() {
+            self.0.left.notified().await;
+        }
     }
 
     pub(super) fn next_after(&self, sent: SamplePosition) -> Next {
