@@ -3,12 +3,13 @@
 # What `make demo` hands on, as in: make demo ARGS="--once --shape mixed"
 ARGS =
 
-.PHONY: help demo test test-peers fuzz fuzz-seeds build fmt deps screenshot
+.PHONY: help demo test test-peers test-backends fuzz fuzz-seeds build fmt deps screenshot
 
 help:
 	@echo 'make demo   build Sidetone and caption the bundled call (ARGS="--help" shows its flags)'
 	@echo 'make test   check the format, lint, and run every test, the browser test included'
 	@echo 'make test-peers  test the gateway against sipp, Kamailio and baresip, the simulator against ringcentral-softphone'
+	@echo 'make test-backends  examine the example recogniser in Python, and caption with it'
 	@echo 'make fuzz   run every fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make build  build the release binary'
 	@echo 'make fmt    format the code'
@@ -25,6 +26,10 @@ test:
 test-peers:
 	@scripts/deps.sh build peers
 	@scripts/test-peers.sh
+
+test-backends:
+	@scripts/deps.sh build backends
+	@scripts/test-backends.sh
 
 fuzz:
 	@scripts/fuzz.sh

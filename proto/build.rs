@@ -4,8 +4,12 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=sidetone");
-    let descriptors =
-        protox::compile(["sidetone/v1/audio.proto", "sidetone/v1/captions.proto"], ["."])?;
-    tonic_prost_build::configure().bytes(".sidetone.v1.AudioFrame.pcm").compile_fds(descriptors)?;
+    let files =
+        ["sidetone/v1/audio.proto", "sidetone/v1/captions.proto", "sidetone/v1/recogniser.proto"];
+    let descriptors = protox::compile(files, ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".sidetone.v1.AudioFrame.pcm")
+        .bytes(".sidetone.v1.RecogniseRequest.audio")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 #   scripts/deps.sh build         to build and run it
 #   scripts/deps.sh build test    to test it, too
 #   scripts/deps.sh build peers   to test it against other people's SIP software
+#   scripts/deps.sh build backends   to test it with the example recogniser
 #
 # Nothing happens if nothing is missing. Elsewhere than on Debian and Ubuntu it only says what is missing.
 set -eu
@@ -41,6 +42,8 @@ has_sbin() { PATH="$PATH:/usr/sbin:/sbin" has "$1"; }
 
 has_module() { ls /usr/lib/"$1" /usr/lib/*/"$1" 2>/dev/null | grep -q .; }
 
+has_venv() { has python3 && python3 -c 'import venv, ensurepip'; }
+
 # Ubuntu's package of Chromium is an empty one that asks for a snap, and snaps do not run everywhere.
 is_ubuntu() { [ -r /etc/os-release ] && grep -q '^ID=ubuntu$' /etc/os-release; }
 
@@ -68,8 +71,11 @@ look() {
             need npm 'installs it' has npm
             need baresip-core 'calls the gateway with Opus and SRTP' has_module baresip/modules/srtp.so
             ;;
+        backends)
+            need python3-venv 'runs the example recogniser, whose packages come from PyPI' has_venv
+            ;;
         *)
-            fail "deps: there is no purpose \"$purpose\"; say build, build test or build peers"
+            fail "deps: there is no purpose \"$purpose\"; say build, build test, build peers or build backends"
             ;;
         esac
     done

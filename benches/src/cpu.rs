@@ -1,4 +1,4 @@
-//! Processor time of processes and threads.
+//! Processor time of processes and threads, and memory.
 
 use std::fs::{read_dir, read_to_string};
 use std::path::Path;
@@ -14,6 +14,13 @@ pub(crate) fn seconds(pid: u32) -> Option<f64> {
     // proc_pid_stat(5): utime and stime are the 14th and 15th of all fields, and three are gone.
     let ticks: f64 = [11, 12].iter().filter_map(|&i| fields.get(i)?.parse::<f64>().ok()).sum();
     Some(ticks / TICKS_PER_SECOND)
+}
+
+/// Resident memory of a process in KiB. `None` when it is gone.
+pub(crate) fn rss_kib(pid: u32) -> Option<u64> {
+    let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Seconds that the present threads of a process have run so far, to the nanosecond. `None` when it is gone.

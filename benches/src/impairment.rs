@@ -6,7 +6,11 @@
 mod listener;
 mod network;
 
-use anyhow::Context;
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use sidetone::demo::Tally;
@@ -45,30 +49,67 @@ struct Row {
     wer: f64,
 }
 
+/// One call to be played.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    row: usize,
+    codec: Codec,
+    network: Network,
+    run: u64,
+}
+
 impl Arguments {
-    /// Plays the call over every network with each codec.
+    /// Plays the call over every network with each codec, on every core.
     pub(crate) fn run(self) -> anyhow::Result<Figures> {
+        let networks: Vec<(Codec, Network)> = [Codec::Opus, Codec::Pcmu]
+            .into_iter()
+            .flat_map(|codec| Network::all().map(move |network| (codec, network)))
+            .collect();
+        let words = self.play(&networks)?;
+        let row = |((codec, network), words): (&(Codec, Network), Tally)| Row {
+            codec: codec.as_str(),
+            kind: network.kind(),
+            loss_percent: network.loss_percent(),
+            jitter_ms: network.jitter_ms(),
+            wer: (words.percent() * 100.0).round() / 100.0,
+        };
+        Ok(Figures { rows: networks.iter().zip(words).map(row).collect() })
+    }
+
+    /// The word errors of all runs, for each row.
+    fn play(&self, networks: &[(Codec, Network)]) -> anyhow::Result<Vec<Tally>> {
+        let jobs = networks.iter().enumerate().flat_map(|(row, &(codec, network))| {
+            let runs = if network.depends_on_luck() { self.runs } else { 1 };
+            (0..runs).map(move |run| Job { row, codec, network, run })
+        });
+        let jobs: Vec<Job> = jobs.collect();
+        let (count, waiting) = (jobs.len(), Mutex::new(jobs.into_iter()));
         let options = WhisperOptions { language: "en".to_owned() };
-        let mut recogniser = Whisper::load(&ModelSource::BuiltIn, &options)?.create()?;
-        let mut rows = Vec::new();
-        for codec in [Codec::Opus, Codec::Pcmu] {
-            for network in Network::all() {
-                let mut words = Tally::default();
-                for run in 0..self.runs {
-                    let heard = call(codec, network, run, recogniser.as_mut())?;
-                    words.errors += heard.errors;
-                    words.words += heard.words;
-                }
-                rows.push(Row {
-                    codec: codec.as_str(),
-                    kind: network.kind(),
-                    loss_percent: network.loss_percent(),
-                    jitter_ms: network.jitter_ms(),
-                    wer: (words.percent() * 100.0).round() / 100.0,
-                });
+        let whisper = Whisper::load(&ModelSource::BuiltIn, &options)?;
+        let work = || -> anyhow::Result<Vec<(usize, Tally)>> {
+            let mut recogniser = whisper.create()?;
+            let mut done = Vec::new();
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(Job { row, codec, network, run }) = next else { return Ok(done) };
+                done.push((row, call(codec, network, run, recogniser.as_mut())?));
+                eprintln!("{codec:?} {network:?}, run {run}, of {count} calls");
             }
-        }
-        Ok(Figures { rows })
+        };
+        let mut words: Vec<Tally> = networks.iter().map(|_| Tally::default()).collect();
+        thread::scope(|scope| {
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                let heard = worker.join().map_err(|_| anyhow!("a worker panicked"))??;
+                for (row, heard) in heard {
+                    words[row].errors += heard.errors;
+                    words[row].words += heard.words;
+                }
+            }
+            anyhow::Ok(())
+        })?;
+        Ok(words)
     }
 }
 

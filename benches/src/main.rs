@@ -1,11 +1,16 @@
 //! Benchmarks: `cargo run -p benches --release -- NAME [--json FILE]` prints a table and writes the same figures as one
 //! JSON object.
 
+mod capacity;
+mod captions;
 mod cpu;
 mod demo;
+mod detectors;
 mod gateway;
 mod impairment;
+mod live;
 mod machine;
+mod published_shape;
 
 use std::fs::write;
 use std::path::PathBuf;
@@ -29,6 +34,12 @@ struct Arguments {
 enum Benchmark {
     /// The demo call, end to end: latencies, word error rate, the transcriber's processor time
     Demo(demo::Arguments),
+    /// A call through the transcriber: word error rate, latencies, steadiness, and what is heard where nobody speaks
+    Captions(captions::Arguments),
+    /// How many calls the transcriber captions in time, and what happens when there are twice as many
+    Capacity(capacity::Arguments),
+    /// Voice activity detectors on telephone speech, noise, ring-back and music
+    Detectors(detectors::Arguments),
     /// The demo call over a network that loses, delays and reorders packets: word error rate
     Impairment(impairment::Arguments),
     /// One gateway process on one core under 10 to 1000 party streams: late and dropped packets, processor time, memory
@@ -57,6 +68,9 @@ fn main() -> anyhow::Result<()> {
     println!("{}", machine::describe());
     match arguments.benchmark {
         Benchmark::Demo(demo) => publish(&demo.run()?, arguments.json),
+        Benchmark::Captions(captions) => publish(&captions.run()?, arguments.json),
+        Benchmark::Capacity(capacity) => publish(&capacity.run()?, arguments.json),
+        Benchmark::Detectors(detectors) => publish(&detectors.run()?, arguments.json),
         Benchmark::Impairment(impairment) => publish(&impairment.run()?, arguments.json),
         Benchmark::Gateway(gateway) => publish(&gateway.run()?, arguments.json),
     }

@@ -8,15 +8,21 @@ use std::time::Duration;
 
 use tonic::transport::Endpoint;
 
-use crate::control::consent::Policies;
+use crate::control::consent::{Phrases, Policies, Rules};
 
 pub use file::{
-    ConfigFile, ControlSection, NotificationScope, OperationsSection, RingCentralSection, Secret,
-    SipSection, Supervise, Transport, UplinkSection,
+    ConfigFile, ConsentSection, ControlSection, NotificationScope, OperationsSection,
+    RingCentralSection, Secret, SipSection, Supervise, Transport, UplinkSection,
 };
 
 /// Shorter tokens can be guessed.
 const MIN_TOKEN_LEN: usize = 16;
+
+/// Phrases of one kind: with both other kinds, no more than a transcriber listens for.
+const MAX_PHRASES: usize = 30;
+
+/// Nobody says a phrase as long, in bytes.
+const MAX_PHRASE_LEN: usize = 500;
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -65,6 +71,8 @@ pub struct Config {
     pub operations: OperationsConfig,
     /// What has to be said before a call is transcribed.
     pub consent: Policies,
+    /// How the parties tell of it.
+    pub consent_rules: Rules,
     /// Control by hand over HTTP, if it is wanted.
     pub control: Option<ControlConfig>,
 }
@@ -194,7 +202,8 @@ impl Config {
             transcribers: transcribers.collect::<Result<_, _>>()?,
             relay: endpoint("uplink.relay", &uplink.relay)?,
             operations: operations_config(&operations)?,
-            consent: checked(consent)?,
+            consent_rules: rules(&consent)?,
+            consent: policies(consent)?,
             control: control_config(control)?,
         })
     }
@@ -309,11 +318,40 @@ fn control_config(section: ControlSection) -> Result<Option<ControlConfig>, Conf
     Ok(Some(ControlConfig { listen, token }))
 }
 
-fn checked(policies: Policies) -> Result<Policies, ConfigError> {
-    for agent in policies.groups.values().flat_map(|group| &group.agents) {
+fn policies(section: ConsentSection) -> Result<Policies, ConfigError> {
+    for agent in section.groups.values().flat_map(|group| &group.agents) {
         digits("consent.groups", agent)?;
     }
-    Ok(policies)
+    Ok(Policies { policy: section.policy, groups: section.groups })
+}
+
+fn rules(section: &ConsentSection) -> Result<Rules, ConfigError> {
+    let is_key = |key: Option<char>| key.is_none_or(|key| "0123456789*#".contains(key));
+    for (name, key) in
+        [("consent.granted_key", section.granted_key), ("consent.refused_key", section.refused_key)]
+    {
+        if !is_key(key) {
+            return Err(problem(name, "must be a key of a phone: 0 to 9, * or #"));
+        }
+    }
+    if section.granted_key.is_some() && section.granted_key == section.refused_key {
+        return Err(problem("consent.refused_key", "must be another key than granted_key"));
+    }
+    let phrases = |name, phrases: &Phrases| {
+        let is_phrase =
+            |text: &String| text.len() <= MAX_PHRASE_LEN && text.chars().any(char::is_alphanumeric);
+        if phrases.all().count() <= MAX_PHRASES && phrases.all().all(is_phrase) {
+            return Ok(phrases.clone());
+        }
+        Err(problem(name, "must be at most 30 phrases with words in them, of at most 500 bytes"))
+    };
+    Ok(Rules {
+        granted_key: section.granted_key,
+        refused_key: section.refused_key,
+        announced_phrases: phrases("consent.announced_phrases", &section.announced_phrases)?,
+        granted_phrases: phrases("consent.granted_phrases", &section.granted_phrases)?,
+        refused_phrases: phrases("consent.refused_phrases", &section.refused_phrases)?,
+    })
 }
 
 fn account(

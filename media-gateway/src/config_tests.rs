@@ -118,3 +118,35 @@ fn a_syntax_error_does_not_quote_the_secret() {
     let message = error("\"hush\"", "31337");
     assert!(message.contains("line 4") && !message.contains("31337"), "{message}");
 }
+
+#[test]
+fn consent_rules_are_read_and_checked() {
+    use crate::control::consent::Policy;
+    let consent = |lines: &str| Config::from_toml(&format!("{GOOD}[consent]\n{lines}\n"));
+    let config = consent(
+        "policy = \"required\"\ngranted_key = \"1\"\nrefused_key = \"#\"\n\
+         announced_phrases = { agent = [\"this call is recorded\"] }\n\
+         groups.eu = { policy = \"required\", agents = [\"1\"] }",
+    )
+    .unwrap();
+    assert_eq!(config.consent.policy, Policy::Required);
+    assert_eq!(config.consent.groups.len(), 1);
+    let rules = &config.consent_rules;
+    assert_eq!((rules.granted_key, rules.refused_key), (Some('1'), Some('#')));
+    assert_eq!(rules.announced_phrases.agent, ["this call is recorded"]);
+    for (lines, key) in [
+        ("granted_key = \"x\"", "consent.granted_key"),
+        ("granted_key = \"1\"\nrefused_key = \"1\"", "consent.refused_key"),
+        ("granted_phrases = { anyone = [\" - \"] }", "consent.granted_phrases"),
+        ("groups.eu = { policy = \"required\", agents = [\"Bob\"] }", "consent.groups"),
+    ] {
+        let error = consent(lines).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{key}: ")), "{lines}: {error}");
+    }
+    for lines in ["granted_key = \"12\"", "granted_phrases = { caller = [\"x\"] }", "polcy = \"\""]
+    {
+        assert!(matches!(consent(lines), Err(ConfigError::Syntax(_))), "{lines}");
+    }
+    let many = vec!["\"yes\""; 31].join(", ");
+    assert!(consent(&format!("refused_phrases = {{ anyone = [{many}] }}")).is_err());
+}

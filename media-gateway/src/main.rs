@@ -9,7 +9,6 @@ use media_gateway::Gateway;
 use media_gateway::config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 /// Exit code for arguments or a configuration that can't be run (sysexits.h, EX_USAGE).
 const EX_USAGE: u8 = 64;
@@ -31,13 +30,10 @@ fn main() -> ExitCode {
             return if answer.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    // At its finest level the WebSocket's library writes out the request, which holds a token.
-    let handshakes = "tungstenite=warn".parse().expect("a directive");
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter.add_directive(handshakes))
-        .init();
+    if let Err(error) = telemetry::init("info") {
+        eprintln!("{error}");
+        return EX_USAGE.into();
+    }
     let path = arguments.config;
     let config = std::fs::read_to_string(&path)
         .map_err(|error| error.to_string())

@@ -186,6 +186,11 @@ impl Supervision {
         self.pending.retain(|pending| pending.id != id);
     }
 
+    /// Whether no INVITE is waited for, and none waits.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.parked.is_empty()
+    }
+
     /// Whether a request has brought its INVITE, or never will.
     pub fn is_settled(&self, id: RequestId) -> bool {
         self.pending.iter().all(|pending| pending.id != id)

@@ -50,14 +50,21 @@ impl Bench {
         Self { simulator, client, notifications, receiver, shutdown }
     }
 
+    /// What comes next, losses of the connection left out.
     async fn next(&mut self) -> Notification {
-        timeout(PATIENCE, self.receiver.recv()).await.expect("in time").expect("still running")
+        loop {
+            let told = timeout(PATIENCE, self.receiver.recv()).await.expect("in time");
+            match told.expect("still running") {
+                Notification::Lost => {}
+                told => return told,
+            }
+        }
     }
 
     async fn event(&mut self) -> SessionEvent {
         match self.next().await {
             Notification::Session(event) => event,
-            Notification::Missed => panic!("an event was expected"),
+            told => panic!("an event was expected, not {told:?}"),
         }
     }
 
@@ -125,6 +132,19 @@ async fn a_cut_connection_is_recovered() {
             events.push(bench.event().await);
         }
     }
+}
+
+#[tokio::test]
+async fn a_loss_is_told_before_the_way_back_is_found() {
+    let mut bench = Bench::start(EventFilters::account()).await;
+    let controls = bench.simulator.controls();
+    controls.inject(Fault::Unavailable, 1);
+    controls.cut_notifications(Cut::Abrupt);
+    let mut told = Vec::new();
+    while told.last() != Some(&Notification::Missed) {
+        told.extend(timeout(PATIENCE, bench.receiver.recv()).await.expect("in time"));
+    }
+    assert_eq!(told, [Notification::Lost, Notification::Missed]);
 }
 
 #[tokio::test]

@@ -59,15 +59,22 @@ impl AudioIngest for Transcriber {
                     Some(Message::Frame(frame)) => {
                         this.hear(&frame);
                         if is_first && frame.sample_position >= 40_000 {
-                            let ack = AudioAck { sample_position: ACKNOWLEDGED, next_segment: 3 };
+                            let ack = AudioAck {
+                                sample_position: ACKNOWLEDGED,
+                                next_segment: 3,
+                                ..AudioAck::default()
+                            };
                             acks.send(Ok(ack)).await.unwrap();
                             acks.send(Err(Status::unavailable("going down"))).await.unwrap();
                             return;
                         }
                     }
                     Some(Message::End(end)) => {
-                        let ack =
-                            AudioAck { sample_position: end.sample_position, next_segment: 9 };
+                        let ack = AudioAck {
+                            sample_position: end.sample_position,
+                            next_segment: 9,
+                            ..AudioAck::default()
+                        };
                         acks.send(Ok(ack)).await.unwrap();
                         return;
                     }
@@ -213,7 +220,8 @@ impl AudioIngest for Stuck {
                 this.streams.lock().unwrap()[1].push(message.clone());
                 if let Message::End(end) = message {
                     let sample_position = end.sample_position;
-                    let _ = acks.send(Ok(AudioAck { sample_position, next_segment: 0 })).await;
+                    let ack = AudioAck { sample_position, ..AudioAck::default() };
+                    let _ = acks.send(Ok(ack)).await;
                     return;
                 }
             }

@@ -8,7 +8,7 @@ use media_gateway::Gateway;
 use media_gateway::config::Config;
 use sidetone_proto::v1::Role;
 use simulator::{CallPlan, CallReport, Hears, LegReport, Outcome, Simulator, Variant};
-use support::{AGENT, Downstream, Heard, PATIENCE, serve, tone};
+use support::{AGENT, Downstream, Heard, PATIENCE, serve, voice};
 use tokio::time::timeout;
 
 const CUSTOMER_HZ: f64 = 440.0;
@@ -25,6 +25,8 @@ struct Setup {
 
 /// What became of a call on both sides of the gateway.
 struct Played {
+    /// How long the parties talked.
+    seconds: u32,
     report: CallReport,
     heard: BTreeMap<Role, Heard>,
 }
@@ -32,6 +34,10 @@ struct Played {
 impl Setup {
     /// A gateway that is registered over a transport, and supervises by `party` or by `session`.
     async fn start(transport: &str, supervise: &str) -> Self {
+        Self::start_with(transport, supervise, "agents").await
+    }
+
+    async fn start_with(transport: &str, supervise: &str, notifications: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let simulator = support::simulator().await;
         let folder = tempfile::tempdir().unwrap();
@@ -43,8 +49,10 @@ impl Setup {
         }
         let downstream = Downstream::default();
         let address = serve(downstream.clone()).await;
-        let config = support::config(&simulator, address, &sip, "")
-            .replace("agents", &format!("supervise = \"{supervise}\"\nagents"));
+        let config = support::config(&simulator, address, &sip, "").replace(
+            "agents",
+            &format!("supervise = \"{supervise}\"\nnotifications = \"{notifications}\"\nagents"),
+        );
         let gateway = Gateway::start(Config::from_toml(&config).unwrap()).await.unwrap();
         timeout(PATIENCE, simulator.registered()).await.expect("registered");
         Self { simulator, gateway, downstream, _folder: folder }
@@ -52,18 +60,28 @@ impl Setup {
 
     /// Plays one call to its end on both sides.
     async fn play(self, variant: Variant) -> Played {
-        let voices = [CUSTOMER_HZ, AGENT_HZ].map(|frequency| tone(frequency, TALK_SECONDS));
-        let [customer, agent] = voices;
+        self.play_until(variant, TALK_SECONDS, async {}).await
+    }
+
+    /// The same with parties that talk for some seconds, and waits for something before everything is shut down.
+    async fn play_until(
+        self,
+        variant: Variant,
+        seconds: u32,
+        over: impl Future<Output = ()>,
+    ) -> Played {
+        let (customer, agent) = (voice(CUSTOMER_HZ, 0.9, seconds), voice(AGENT_HZ, 2.7, seconds));
         let plan = CallPlan { variant, ..CallPlan::new(AGENT, customer, agent) };
         let call = self.simulator.place_call(plan).await.unwrap();
         let report = timeout(PATIENCE, call.report()).await.expect("the call finishes").unwrap();
         timeout(PATIENCE, self.downstream.ended.notified()).await.expect("call ended");
+        over.await;
         let parties = std::mem::take(&mut *self.downstream.parties.lock().unwrap());
         let role = |heard: &Heard| heard.start.party.as_ref().unwrap().role();
         let heard = parties.into_values().map(|heard| (role(&heard), heard)).collect();
         self.gateway.shutdown().await;
         self.simulator.shutdown().await;
-        Played { report, heard }
+        Played { seconds, report, heard }
     }
 }
 
@@ -79,7 +97,7 @@ impl Played {
         let is_loud = |window: &&[i16]| window.iter().any(|sample| sample.unsigned_abs() > 2000);
         let loud = heard.pcm.chunks(160).filter(is_loud).count() * 160;
         let seconds = loud as f64 / f64::from(heard.start.sample_rate);
-        assert!((seconds - f64::from(TALK_SECONDS)).abs() < 0.2, "{role:?}: {seconds} s");
+        assert!((seconds - f64::from(self.seconds)).abs() < 0.2, "{role:?}: {seconds} s");
         assert!(heard.share(right) > 10.0 * heard.share(wrong), "{role:?} has the other's voice");
     }
 
@@ -185,9 +203,50 @@ async fn another_ssrc_and_a_wrapped_sequence_number() {
     both_are_heard(Variant::SsrcChange, "tls").await;
 }
 
+/// The gateway registers over another connection, and takes its legs there with re-INVITEs. RTP was not cut, and no
+/// sample is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_closed_in_mid_call() {
-    both_are_heard(Variant::ConnectionDrop, "tls").await;
+    for transport in ["tcp", "tls"] {
+        let setup = Setup::start(transport, "party").await;
+        let played = setup.play_until(Variant::ConnectionDrop, 12, async {}).await;
+        played.assert_both_heard();
+        assert_eq!(played.outcomes(), BOTH_LEGS);
+        for heard in played.heard.values() {
+            let loud = heard.loud();
+            let [(from, to)] = loud[..] else {
+                panic!("{transport}: the voice broke off: {loud:?}")
+            };
+            assert!(
+                (to - from).abs_diff(u64::from(played.seconds) * 1000) <= 60,
+                "{transport}: {loud:?}"
+            );
+            assert_eq!(heard.lost, 0, "{transport}");
+        }
+        assert_eq!(played.report.legs.iter().map(|leg| leg.moves).collect::<Vec<_>>(), [1, 1]);
+    }
+}
+
+/// The connection stays cut until after the call, so that no BYE comes: what RingCentral says of the session ends the
+/// legs, whether it tells or is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bye_that_gets_lost_with_the_connection() {
+    for (transport, notifications) in [("tcp", "agents"), ("tls", "off")] {
+        let setup = Setup::start_with(transport, "party", notifications).await;
+        let control = setup.gateway.control();
+        let played = setup.play_until(Variant::LostBye, TALK_SECONDS, async move {
+            let is_over = async {
+                while !control.calls().await.unwrap().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(PATIENCE, is_over).await.expect("nothing is left of the call");
+        });
+        let played = played.await;
+        played.assert_both_heard();
+        assert_eq!(played.outcomes(), BOTH_LEGS, "{transport}");
+        assert!(played.report.legs.iter().all(|leg| leg.moves == 0), "{transport}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

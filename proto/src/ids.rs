@@ -92,6 +92,13 @@ impl CallId {
     }
 }
 
+impl PartyId {
+    /// Checks an id that came over gRPC.
+    pub fn parse(id: &str) -> Result<Self, InvalidParty> {
+        check(id, "party_id").map(Self::new)
+    }
+}
+
 impl Role {
     /// As it is written in JSON.
     pub fn as_str(self) -> &'static str {
@@ -134,7 +141,7 @@ impl TryFrom<Option<v1::PartyLabel>> for Party {
         let role = v1::Role::try_from(label.role).map_err(|_| InvalidParty::Role(label.role))?;
         Ok(Party {
             call: CallId::parse(&label.call_id)?,
-            id: PartyId::new(check(&label.party_id, "party_id")?),
+            id: PartyId::parse(&label.party_id)?,
             role: match role {
                 v1::Role::Unspecified => Role::Unknown,
                 v1::Role::Agent => Role::Agent,

@@ -11,6 +11,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::table::table;
 
 /// What to do with the calls of a running `sidetone serve`.
 #[derive(Args)]
@@ -63,7 +64,7 @@ enum Said {
     Announced,
     /// Somebody has agreed
     Granted,
-    /// Somebody has objected: the call is left for good
+    /// Somebody has objected: the call is left for good, and what was said is deleted
     Refused,
 }
 
@@ -86,8 +87,11 @@ impl CallsCommand {
                 let calls: Vec<CallView> = gateway.get("/v1/calls").await?.json().await?;
                 if json {
                     println!("{}", serde_json::to_string_pretty(&calls)?);
+                } else if calls.is_empty() {
+                    println!("no call is followed at the moment");
                 } else {
-                    calls.iter().for_each(print);
+                    let rows: Vec<_> = calls.iter().map(row).collect();
+                    print!("{}", table(["CALL", "AGENT", "STAGE", "CONSENT", "WHY"], &rows));
                 }
             }
             Action::Show { call } => {
@@ -97,14 +101,22 @@ impl CallsCommand {
             Action::Supervise { call, agent } => {
                 let path = path(&call, "/supervise");
                 gateway.send(Method::POST, &path, &AgentRef::Number(agent)).await?;
+                eprintln!("the call is followed; `sidetone calls list` shows how far it is");
             }
             Action::Stop { call } => {
                 let request = gateway.request(Method::DELETE, &path(&call, "/supervision"));
                 gateway.answered(request).await?;
+                eprintln!("the call is left; `sidetone calls supervise` takes it up again");
             }
             Action::Consent { call, state } => {
                 let body = ConsentBody { state: state.into() };
                 gateway.send(Method::PUT, &path(&call, "/consent"), &body).await?;
+                match state {
+                    Said::Refused => {
+                        eprintln!("the call is left for good, and what was said is deleted")
+                    }
+                    Said::Announced | Said::Granted => eprintln!("noted"),
+                }
             }
         }
         Ok(())
@@ -163,13 +175,23 @@ impl From<Said> for consent::State {
     }
 }
 
-/// One line: which call, whose, how far, and why.
-fn print(call: &CallView) {
-    let CallView { call_id, agent, stage, why, .. } = call;
-    let agent = agent.as_deref().unwrap_or("-");
-    let why = why.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
-    let stage = format!("{stage:?}");
-    println!("{call_id}  agent {agent}  {stage:<14}{why}");
+/// Which call, whose, how far, what was said to it, and why.
+fn row(call: &CallView) -> [String; 5] {
+    // As they are written in JSON, so that people and programs have the same words.
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().as_ref().and_then(|it| it.as_str()).unwrap_or("-").to_owned()
+    };
+    let consent = match call.is_withheld {
+        true => "awaited".to_owned(),
+        false => word(serde_json::to_value(call.consent)),
+    };
+    [
+        call.call_id.to_string(),
+        call.agent.clone().unwrap_or_else(|| "-".to_owned()),
+        word(serde_json::to_value(call.stage)),
+        consent,
+        call.why.clone().unwrap_or_default(),
+    ]
 }
 
 /// An id is one segment of a path, whatever is in it.

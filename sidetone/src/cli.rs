@@ -1,18 +1,17 @@
 //! The command line.
 
-use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
 use transcriber::recogniser::ModelError;
 
 use crate::calls::CallsCommand;
 use crate::config::Config;
 use crate::demo::{self, DemoArguments};
 use crate::doctor::DoctorArguments;
+use crate::groups::GroupsCommand;
 use crate::init::InitArguments;
 use crate::model::ModelCommand;
 use crate::simulate::SimulateCommand;
@@ -48,6 +47,8 @@ enum Command {
     Init(InitArguments),
     /// The calls of a running `serve`: list them, listen to one, leave one
     Calls(CallsCommand),
+    /// Call monitoring groups: who may supervise whom
+    Groups(GroupsCommand),
     /// Whisper models: download, list, check
     #[command(subcommand)]
     Model(ModelCommand),
@@ -78,39 +79,43 @@ impl Cli {
         install_crypto();
         match self.command {
             Command::Demo(arguments) => {
-                log("warn");
+                log("warn")?;
                 let plan = arguments.plan().map_err(unusable)?;
                 runtime()?.block_on(demo::run(plan, arguments.printer()))?;
             }
             Command::Simulate(command) => {
-                log("warn");
+                log("warn")?;
                 runtime()?.block_on(command.run())?;
             }
             Command::Serve { config } => {
-                log("info");
+                log("info")?;
                 let config = Config::read(&config).map_err(unusable)?;
                 runtime()?.block_on(serve(config))?;
             }
             Command::Doctor(arguments) => {
-                log("off");
+                log("off")?;
                 runtime()?.block_on(arguments.run())?;
             }
             Command::Init(arguments) => {
-                log("off");
+                log("off")?;
                 runtime()?.block_on(arguments.run())?;
             }
             Command::Calls(command) => {
-                log("warn");
+                log("warn")?;
+                runtime()?.block_on(command.run())?;
+            }
+            Command::Groups(command) => {
+                log("off")?;
                 runtime()?.block_on(command.run())?;
             }
             Command::Model(command) => {
-                log("warn");
+                log("warn")?;
                 runtime()?
                     .block_on(command.run())
                     .map_err(|error| Failure { code: error.exit_code(), error: error.into() })?;
             }
             Command::Transcriber { settings, log: level } => {
-                log(&level);
+                log(&level)?;
                 transcriber_process::run(&settings)?;
             }
         }
@@ -159,19 +164,6 @@ fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Logs go to stderr; `RUST_LOG` overrides the level.
-fn log(level: &str) {
-    // whisper.cpp tells a page about every model that it loads.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},whisper_rs=warn")));
-    // At its finest level the WebSocket's library writes out the request, which holds a token.
-    let filter = match "tungstenite=warn".parse() {
-        Ok(handshakes) => filter.add_directive(handshakes),
-        Err(_) => filter,
-    };
-    tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
-        .with_env_filter(filter)
-        .init();
+fn log(level: &str) -> Result<(), Failure> {
+    telemetry::init(level).map_err(|error| unusable(error.into()))
 }

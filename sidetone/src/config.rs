@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use media_gateway::config::{
-    ConfigFile, ControlSection, OperationsSection, RingCentralSection, SipSection,
+    ConfigFile, ConsentSection, ControlSection, OperationsSection, RingCentralSection, SipSection,
 };
-use media_gateway::control::consent;
 use serde::Deserialize;
+use transcriber::config::Settings;
 
 use crate::model::{ModelDirectory, resolve};
 
@@ -19,29 +19,15 @@ struct File {
     #[serde(default)]
     sip: SipSection,
     #[serde(default)]
-    transcriber: TranscriberSection,
+    transcriber: Settings,
     #[serde(default)]
     relay: web_relay::Config,
     #[serde(default)]
     operations: OperationsSection,
     #[serde(default)]
-    consent: consent::Policies,
+    consent: ConsentSection,
     #[serde(default)]
     control: ControlSection,
-}
-
-/// `[transcriber]`: what is left to decide when it runs as a child.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TranscriberSection {
-    /// `demo-en`, a published name that was pulled, or a file.
-    pub model: String,
-    /// The language that is spoken, as Whisper names it.
-    pub language: String,
-    /// Threads that recognise. 0: one fewer than there are cores.
-    pub workers: usize,
-    /// Parties at once.
-    pub slots: usize,
 }
 
 /// What [`crate::system::System`] is made from, checked as far as it can be without starting anything.
@@ -52,23 +38,15 @@ pub struct Config {
     /// The supervisor's phone.
     pub sip: SipSection,
     /// The recogniser.
-    pub transcriber: TranscriberSection,
+    pub transcriber: Settings,
     /// The page and the store.
     pub relay: web_relay::Config,
     /// Metrics, health and readiness, and how long going down may take.
     pub operations: OperationsSection,
-    /// What has to be said before a call is transcribed.
-    pub consent: consent::Policies,
+    /// What has to be said before a call is transcribed, and how that is told.
+    pub consent: ConsentSection,
     /// Control by hand.
     pub control: ControlSection,
-}
-
-impl Default for TranscriberSection {
-    fn default() -> Self {
-        let transcriber::config::Settings { model, language, workers, slots, .. } =
-            transcriber::config::Settings::default();
-        Self { model, language, workers, slots }
-    }
 }
 
 impl Config {
@@ -96,14 +74,13 @@ impl Config {
     /// Finds the model and looks over every value.
     pub fn checked(mut self) -> anyhow::Result<Self> {
         self.relay.check().context("[relay]")?;
-        self.transcriber.model = find_model(&self.transcriber.model)?;
-        transcriber::config::Config::try_from(self.transcriber_settings(String::new()))
-            .map(drop)
-            .or_else(|error| match error {
-            // Its address is known once the relay is up.
-            transcriber::config::ConfigError::Relay(_) => Ok(()),
-            error => Err(error),
-        })?;
+        let Settings { listen, relay, .. } = Settings::default();
+        ensure!(
+            self.transcriber.listen == listen && self.transcriber.relay == relay,
+            "[transcriber] listen, relay: leave them out, the parts find each other by themselves"
+        );
+        find_model(&mut self.transcriber)?;
+        transcriber::config::Config::try_from(self.transcriber.clone())?;
         self.gateway("http://127.0.0.1:1", "http://127.0.0.1:1")?;
         Ok(self)
     }
@@ -114,13 +91,16 @@ impl Config {
         transcriber: &str,
         relay: &str,
     ) -> anyhow::Result<media_gateway::config::Config> {
+        let mut sip = self.sip.clone();
+        // Beside the transcripts, so that a start after a crash knows what was being heard.
+        sip.state_directory.get_or_insert_with(|| self.relay.database.with_extension("state"));
         let uplink = media_gateway::config::UplinkSection {
             transcribers: vec![transcriber.to_owned()],
             relay: relay.to_owned(),
         };
         Ok(media_gateway::config::Config::check(ConfigFile {
             ringcentral: self.ringcentral.clone(),
-            sip: self.sip.clone(),
+            sip,
             uplink,
             operations: self.operations.clone(),
             consent: self.consent.clone(),
@@ -129,22 +109,17 @@ impl Config {
     }
 
     /// The transcriber's settings, with the address of its neighbour.
-    pub fn transcriber_settings(&self, relay: String) -> transcriber::config::Settings {
-        let TranscriberSection { model, language, workers, slots } = self.transcriber.clone();
-        transcriber::config::Settings {
-            relay,
-            model,
-            language,
-            workers,
-            slots,
-            ..transcriber::config::Settings::default()
-        }
+    pub fn transcriber_settings(&self, relay: String) -> Settings {
+        Settings { relay, ..self.transcriber.clone() }
     }
 }
 
-/// The name or path under which the transcriber finds a model: a published name becomes its file.
-pub(crate) fn find_model(name: &str) -> anyhow::Result<String> {
-    let directory =
-        ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
-    Ok(resolve(name, &directory)?.name())
+/// Puts the model's file in the place of its name, if anybody needs it.
+pub fn find_model(settings: &mut Settings) -> anyhow::Result<()> {
+    if settings.needs_model() {
+        let directory =
+            ModelDirectory::from_environment().unwrap_or_else(|| ModelDirectory::new("models"));
+        settings.model = resolve(&settings.model, &directory)?.name();
+    }
+    Ok(())
 }

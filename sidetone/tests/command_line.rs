@@ -11,6 +11,8 @@ fn a_wrong_command_line_or_file_ends_with_64_and_says_why() {
         (&["demo", "--loss", "200"], "0 to 100"),
         (&["demo", "--agent", "none.wav", "--customer", "none.wav"], "cannot read none.wav"),
         (&["demo", "--model", "nothing"], "there is no model called \"nothing\""),
+        (&["demo", "--backends", "vosk"], "there is no backend \"vosk\""),
+        (&["demo", "--backends", "grpc", "--grpc", "here"], "[transcriber.grpc] address: \"here\""),
         (&["serve", "--config", "none.toml"], "cannot read the configuration none.toml"),
     ] {
         let output = sidetone(arguments);

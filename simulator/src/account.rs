@@ -119,6 +119,36 @@ impl Account {
         Self { agents: (0..count).map(agent).collect(), ..Self::demo() }
     }
 
+    /// One of several accounts with this many agents each: nothing but the SIP domain is the same in any two of them.
+    /// The first, with number 0, is [`Account::with_agents`].
+    pub fn numbered(number: usize, agents: usize) -> Self {
+        let mut account = Self::with_agents(agents);
+        if number == 0 {
+            return account;
+        }
+        let id = |first: &str| {
+            let first: u64 = first.parse().unwrap_or_default();
+            (first + 100_000_000 * number as u64).to_string()
+        };
+        account.account_id = id(&account.account_id);
+        account.supervisor_extension_id = id(&account.supervisor_extension_id);
+        account.supervisor_device_id = id(&account.supervisor_device_id);
+        for agent in &mut account.agents {
+            agent.extension_id = id(&agent.extension_id);
+        }
+        for own in [
+            &mut account.client_id,
+            &mut account.client_secret,
+            &mut account.jwt,
+            &mut account.sip_password,
+        ] {
+            own.push_str(&format!("-{number}"));
+        }
+        account.sip_user_name =
+            format!("1800556{number:04}*{}", account.supervisor_extension_number);
+        account
+    }
+
     /// Another agent than this one.
     pub(crate) fn colleague_of(&self, extension_id: &str) -> Option<&Agent> {
         let own = self.agents.iter().position(|agent| agent.extension_id == extension_id)?;
@@ -163,6 +193,29 @@ impl fmt::Debug for Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn accounts_have_nothing_in_common() {
+        let mut seen = BTreeSet::new();
+        for number in 0..20 {
+            let account = Account::numbered(number, 50);
+            let ids = account.agents.iter().map(|agent| agent.extension_id.clone());
+            let own = [
+                account.account_id,
+                account.client_id,
+                account.client_secret,
+                account.jwt,
+                account.supervisor_extension_id,
+                account.supervisor_device_id,
+                account.sip_user_name,
+                account.sip_password,
+            ];
+            for value in ids.chain(own) {
+                assert!(seen.insert(value.clone()), "{value} is in two accounts");
+            }
+        }
+    }
 
     #[test]
     fn debug_output_holds_no_secret() {

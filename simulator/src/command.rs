@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use futures_util::future::try_join_all;
 
 use crate::account::Account;
 use crate::audio::Audio;
@@ -14,6 +15,7 @@ use crate::plan::{CallPlan, Codec, Shape};
 use crate::rest::{Fault, RateLimits};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::traffic::Traffic;
+use crate::traffic_run::TrafficReport;
 use crate::variant::Variant;
 
 /// Where to listen and what to play.
@@ -56,6 +58,10 @@ pub struct SimulateArguments {
     /// Agents that take the generated calls.
     #[arg(long, default_value_t = 20, value_name = "N", requires = "calls")]
     agents: usize,
+    /// Accounts that have so many agents and calls each, in one cloud.
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "calls")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
+    accounts: u16,
     /// By when the generated calls are over, in seconds.
     #[arg(long, default_value_t = 600, value_name = "SECONDS", requires = "calls")]
     seconds: u64,
@@ -72,45 +78,104 @@ pub struct SimulateArguments {
 }
 
 impl SimulateArguments {
-    /// The account that is simulated: the demo's, or one with as many agents as were asked for.
-    pub fn account(&self) -> Account {
+    /// The accounts that are simulated: the demo's, or as many as were asked for with as many agents.
+    pub fn accounts(&self) -> Vec<Account> {
         match self.calls {
-            Some(_) => Account::with_agents(self.agents),
-            None => Account::demo(),
+            Some(_) => (0..usize::from(self.accounts))
+                .map(|number| Account::numbered(number, self.agents))
+                .collect(),
+            None => vec![Account::demo()],
         }
     }
 
-    /// Starts the cloud, and sets what was asked for.
+    /// Starts the cloud, and sets what was asked for: one simulator for each account, in order.
     ///
     /// # Errors
     /// When a port is taken or the authority's certificate cannot be written.
-    pub async fn start(&self) -> Result<Simulator> {
-        let simulator = Simulator::start(SimulatorConfig {
+    pub async fn start(&self) -> Result<Vec<Simulator>> {
+        let mut accounts = self.accounts();
+        let account = accounts.remove(0);
+        let config = SimulatorConfig {
             rest_listen: self.rest,
             sip_listen: self.sip,
-            account: self.account(),
+            account,
             seed: self.seed,
-        })
-        .await?;
-        let controls = simulator.controls();
-        if self.documented_limits {
-            controls.set_rate_limits(RateLimits::documented());
+        };
+        let simulators = Simulator::start_accounts(config, accounts).await?;
+        for simulator in &simulators {
+            let controls = simulator.controls();
+            if self.documented_limits {
+                controls.set_rate_limits(RateLimits::documented());
+            }
+            for fault in &self.faults {
+                controls.inject(*fault, 1);
+            }
+            if let Some(path) = &self.ca_file {
+                std::fs::write(path, simulator.authority_pem())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
         }
-        for fault in &self.faults {
-            controls.inject(*fault, 1);
-        }
-        if let Some(path) = &self.ca_file {
-            std::fs::write(path, simulator.authority_pem())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(simulator)
+        Ok(simulators)
     }
 
-    /// Says where the cloud is, and plays until the last call is over or the process is asked to end.
+    /// Plays until the last call is over or the process is asked to end, and prints what became of it.
     ///
     /// # Errors
     /// When a recording cannot be read, or a generated call that could be heard was not.
-    pub async fn play(&self, simulator: Simulator) -> Result<()> {
+    pub async fn play(&self, simulators: Vec<Simulator>) -> Result<()> {
+        let played = async {
+            match (self.calls, simulators.first()) {
+                (Some(_), _) => self.play_traffic(&simulators).await,
+                (None, Some(simulator)) => self.play_call(simulator).await,
+                (None, None) => Ok(()),
+            }
+        };
+        let outcome = tokio::select! {
+            played = played => played,
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C"),
+        };
+        for simulator in simulators {
+            simulator.shutdown().await;
+        }
+        outcome
+    }
+
+    async fn play_traffic(&self, simulators: &[Simulator]) -> Result<()> {
+        let reports = self.run_traffic(simulators).await?;
+        match reports.as_slice() {
+            [report] => println!("{}", serde_json::to_string_pretty(report)?),
+            reports => println!("{}", serde_json::to_string_pretty(reports)?),
+        }
+        let is_good = reports.iter().all(TrafficReport::is_good);
+        anyhow::ensure!(is_good, "not every eligible call was heard as it should, see the report");
+        Ok(())
+    }
+
+    /// Says where the cloud is, and runs traffic of its own for each account, once all devices are registered.
+    ///
+    /// # Errors
+    /// When a recording cannot be read, or the agents have no time for so many calls.
+    pub async fn run_traffic(&self, simulators: &[Simulator]) -> Result<Vec<TrafficReport>> {
+        let [customer, agent] = self.voices()?;
+        let calls = self.calls.unwrap_or_default();
+        introduce(simulators);
+        for simulator in simulators {
+            simulator.registered().await;
+        }
+        let runs = (0..).zip(simulators).map(|(number, simulator)| {
+            let traffic = Traffic {
+                agents: self.agents,
+                calls,
+                duration: Duration::from_secs(self.seconds),
+                seed: self.seed.wrapping_add(number),
+            };
+            let voices = [&customer, &agent];
+            async move { simulator.run(&traffic, self.codec, voices).await }
+        });
+        Ok(try_join_all(runs).await?)
+    }
+
+    fn voices(&self) -> Result<[Audio; 2]> {
         let customer = match &self.customer {
             Some(path) => Audio::from_wav(path).context("the customer's voice")?,
             None => Audio::demo_customer(),
@@ -119,30 +184,12 @@ impl SimulateArguments {
             Some(path) => Audio::from_wav(path).context("the agent's voice")?,
             None => Audio::demo_agent(),
         };
-        eprintln!("REST   {}", simulator.rest_url());
-        eprintln!("SIP    {} (UDP and TCP)", simulator.sip_address());
-        eprintln!("       {} (TLS)", simulator.sip_tls_address());
-        for agent in simulator.agents() {
-            eprintln!("agent  extension {agent}");
-        }
-        tokio::select! {
-            played = self.play_calls(&simulator, customer, agent) => played?,
-            interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C")?,
-        }
-        simulator.shutdown().await;
-        Ok(())
+        Ok([customer, agent])
     }
 
-    async fn play_calls(&self, simulator: &Simulator, customer: Audio, agent: Audio) -> Result<()> {
-        if let Some(calls) = self.calls {
-            let duration = Duration::from_secs(self.seconds);
-            let traffic = Traffic { agents: self.agents, calls, duration, seed: self.seed };
-            simulator.registered().await;
-            let report = simulator.run(&traffic, self.codec, [&customer, &agent]).await?;
-            println!("{}", serde_json::to_string_pretty(&report)?);
-            anyhow::ensure!(report.is_good(), "not every eligible call was heard, see the report");
-            return Ok(());
-        }
+    async fn play_call(&self, simulator: &Simulator) -> Result<()> {
+        let [customer, agent] = self.voices()?;
+        introduce(std::slice::from_ref(simulator));
         let extension = simulator.agents().first().cloned().unwrap_or_default();
         let plan = CallPlan {
             kind: self.kind,
@@ -158,5 +205,17 @@ impl SimulateArguments {
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
         Ok(())
+    }
+}
+
+/// Says where the cloud is, and whose calls it plays.
+fn introduce(simulators: &[Simulator]) {
+    if let Some(simulator) = simulators.first() {
+        eprintln!("REST   {}", simulator.rest_url());
+        eprintln!("SIP    {} (UDP and TCP)", simulator.sip_address());
+        eprintln!("       {} (TLS)", simulator.sip_tls_address());
+    }
+    for agent in simulators.iter().flat_map(Simulator::agents) {
+        eprintln!("agent  extension {agent}");
     }
 }

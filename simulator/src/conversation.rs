@@ -14,7 +14,7 @@ use crate::sip::transport::{LegNews, SipHandle};
 use crate::switchboard::{Supervision, Switchboard};
 use crate::variant::{Effect, Variant};
 use clock::{Clock, Due, Event};
-use leg::Leg;
+use leg::{Leg, Sound};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,10 +26,13 @@ use tokio::time::Instant;
 /// Commands that wait for a call's task; when full, the REST request waits.
 pub(crate) const COMMAND_CAPACITY: usize = 32;
 /// News of legs that wait for a call's task. A session has at most 16 supervisors and a leg has
-/// two pieces of news, so that this does not fill; if it did, news would be lost with an error.
+/// three pieces of news, rarely more, so that this does not fill; if it did, news would be lost with an error.
 const NEWS_CAPACITY: usize = 256;
 /// How long the answer to a supervise request has been under way when its INVITE goes out.
 const REPLY_HEAD_START: Duration = Duration::from_millis(20);
+
+/// Music is played again after this many frames of 20 ms.
+const MUSIC_FRAMES: u64 = 200;
 
 /// What a call's task is asked to do.
 pub(crate) enum CallCommand {
@@ -37,6 +40,8 @@ pub(crate) enum CallCommand {
     Supervise(Box<Supervision>, oneshot::Sender<()>),
     /// End the leg of a supervisor's party.
     Drop { party_id: String },
+    /// End every leg, while the parties talk on.
+    DropLegs,
     /// End the call now, because somebody deleted the session.
     Delete,
     /// End the call now.
@@ -53,13 +58,19 @@ pub(crate) struct Conversation {
     switchboard: Arc<Mutex<Switchboard>>,
     sip: SipHandle,
     rng: StdRng,
-    recordings: HashMap<u32, Arc<Recording>>,
+    /// Both voices, and the music for those who wait, by sample rate.
+    recordings: HashMap<u32, [Arc<Recording>; 2]>,
     clock: Clock,
     /// Whether both voices can be heard now.
     is_talking: bool,
+    /// Whether somebody waits, and music is played.
+    is_waiting: bool,
+    /// Frames of music that have been played.
+    played: u64,
     /// Whether the legs are on hold.
     is_held: bool,
     was_deleted: bool,
+    was_heard_twice: bool,
     /// INVITEs that wait for the answer to their request.
     invites: VecDeque<(Instant, Supervision)>,
     /// In the order of their INVITEs.
@@ -95,8 +106,11 @@ impl Conversation {
             recordings: HashMap::new(),
             clock: Clock::new(&plan, now),
             is_talking: false,
+            is_waiting: false,
+            played: 0,
             is_held: false,
             was_deleted: false,
+            was_heard_twice: false,
             invites: VecDeque::new(),
             legs: BTreeMap::new(),
             ended: vec![],
@@ -129,6 +143,7 @@ impl Conversation {
                         self.supervise(*supervision, reply).await;
                     }
                     Some(CallCommand::Drop { party_id }) => self.drop_party(&party_id).await,
+                    Some(CallCommand::DropLegs) => self.hang_up_legs().await,
                     Some(CallCommand::Delete) => {
                         self.was_deleted = true;
                         break;
@@ -143,13 +158,13 @@ impl Conversation {
         commands.close();
         let ghosts = self.switchboard().ghosts(&self.session_id);
         self.switchboard().end(&self.session_id, SystemTime::now());
-        let legs: Vec<LegId> = self.legs.keys().copied().collect();
-        for leg in legs {
-            self.sip.hang_up(leg).await;
-        }
+        self.hang_up_legs().await;
         while !self.legs.is_empty() {
             let Some((leg, event)) = self.news.recv().await else { break };
             self.handle_leg(leg, event).await;
+        }
+        if self.plan.variant == Variant::LostBye {
+            self.sip.set_reachable(true).await;
         }
         tracing::info!(call = %self.session_id, "call ended");
         self.ended.sort_by_key(|(leg, _)| *leg);
@@ -159,8 +174,16 @@ impl Conversation {
             variant: self.plan.variant,
             is_eligible: self.is_eligible,
             legs: self.ended.into_iter().map(|(_, report)| report).collect(),
+            was_heard_twice: self.was_heard_twice,
             ghosts,
             was_deleted: self.was_deleted,
+        }
+    }
+
+    async fn hang_up_legs(&mut self) {
+        let legs: Vec<LegId> = self.legs.keys().copied().collect();
+        for leg in legs {
+            self.sip.hang_up(leg).await;
         }
     }
 
@@ -169,8 +192,11 @@ impl Conversation {
     }
 
     fn look_who_talks(&mut self) {
-        let is_talking = self.switchboard().is_talking(&self.session_id);
-        self.is_talking = is_talking;
+        let (is_talking, is_waiting) = {
+            let switchboard = self.switchboard();
+            (switchboard.is_talking(&self.session_id), switchboard.is_waiting(&self.session_id))
+        };
+        (self.is_talking, self.is_waiting) = (is_talking, is_waiting);
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -209,13 +235,20 @@ impl Conversation {
     }
 
     fn send_frame(&mut self) {
-        let frame = (self.is_talking && !self.is_held).then(|| self.clock.say());
+        let sound = match (self.is_talking && !self.is_held, self.is_waiting) {
+            (true, _) => Sound::Speech(self.clock.say()),
+            (false, true) => {
+                self.played += 1;
+                Sound::Music(self.played % MUSIC_FRAMES)
+            }
+            (false, false) => Sound::Silence,
+        };
         for leg in self.legs.values_mut() {
             for stream in &mut leg.streams {
                 stream.receive();
                 if self.is_held {
                     stream.pause();
-                } else if let Err(error) = stream.send(frame) {
+                } else if let Err(error) = stream.send(sound) {
                     let party = &leg.party_id;
                     tracing::debug!(call = %self.session_id, party, %error, "packet lost");
                 }
@@ -245,12 +278,18 @@ impl Conversation {
                     }
                 }
             }
+            Effect::Press { is_agents, event } => {
+                for stream in self.legs.values_mut().flat_map(|leg| &mut leg.streams) {
+                    stream.press(is_agents, event);
+                }
+            }
             Effect::DropConnection => {
                 let leg = self.legs.keys().next().copied();
                 if let Some(leg) = leg {
                     self.sip.drop_connection(leg).await;
                 }
             }
+            Effect::CutOff => self.sip.set_reachable(false).await,
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum CallKind {
     Outbound,
     /// An agent calls another extension: the agent's party is `Answered` before anybody picks up.
     Internal,
-    /// The agent puts the customer on hold for a sixth of the talk.
+    /// The agent puts the customer on hold for a sixth of the talk. Music plays on both legs meanwhile.
     Hold,
     /// The agent hands the call over to a colleague without asking.
     BlindTransfer,
@@ -68,6 +68,11 @@ impl CallKind {
     /// Whether both sides come to talk, so that there is something to listen to.
     pub const fn is_answered(self) -> bool {
         !matches!(self, CallKind::EarlyHangUp | CallKind::Voicemail)
+    }
+
+    /// Whether somebody is put on hold or parked, and hears music.
+    pub(crate) const fn makes_wait(self) -> bool {
+        matches!(self, CallKind::Hold | CallKind::AttendedTransfer | CallKind::Park)
     }
 
     /// Whether a second extension takes part.

@@ -34,6 +34,19 @@ pub struct CallPlan {
     pub customer: Audio,
     /// What the agent says, from the same instant.
     pub agent: Audio,
+    /// The keys that are pressed meanwhile, in any order.
+    pub keys: Vec<KeyPress>,
+}
+
+/// A key that one of the parties presses. It is sent as RTP telephone-events (RFC 4733).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPress {
+    /// When, from the first instant of the conversation.
+    pub at: Duration,
+    /// Whether the agent presses it; else the customer does.
+    pub is_agents: bool,
+    /// `0` to `9`, `*`, `#`, `A` to `D`; anything else is not sent.
+    pub key: char,
 }
 
 impl CallPlan {
@@ -51,6 +64,7 @@ impl CallPlan {
             loss_percent: 0.0,
             customer,
             agent,
+            keys: vec![],
         }
     }
 

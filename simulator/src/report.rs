@@ -19,6 +19,8 @@ pub struct CallReport {
     pub is_eligible: bool,
     /// Every INVITE to the supervisor's device, in order.
     pub legs: Vec<LegReport>,
+    /// Whether a voice was heard on two legs at once.
+    pub was_heard_twice: bool,
     /// Supervisor parties that were left behind unanswered when the call ended.
     pub ghosts: usize,
     /// Whether somebody deleted the session, and so dropped the customer's call.
@@ -34,6 +36,8 @@ pub struct LegReport {
     pub outcome: Outcome,
     /// RTP packets sent on all its media lines, without those that were planned to get lost.
     pub packets_sent: u64,
+    /// How often the device brought the leg to another connection with a re-INVITE.
+    pub moves: u64,
     /// RTP packets that came back, authentic ones only if they are encrypted.
     pub packets_received: u64,
 }

@@ -6,7 +6,7 @@ use crate::kind::CallKind;
 use crate::load::StreamPool;
 use crate::plan::CallPlan;
 use crate::report::CallReport;
-use crate::rest::{Cloud, Controls, Lines, distribute, router};
+use crate::rest::{Cloud, Controls, Lines, distribute, front};
 use crate::sip::certificate::{Certificate, CertificateError};
 use crate::sip::endpoint::Endpoint;
 use crate::sip::transport::{SipTransport, Sockets};
@@ -107,7 +107,12 @@ pub struct Simulator {
     seed: u64,
     calls_placed: AtomicU64,
     calls: Mutex<JoinSet<()>>,
-    services: JoinSet<()>,
+    services: Arc<Services>,
+}
+
+/// What the accounts of a cloud share. Dropping it ends everything at once.
+struct Services {
+    tasks: JoinSet<()>,
     cancelled: CancellationToken,
     _cancel_on_drop: DropGuard,
 }
@@ -126,6 +131,27 @@ impl Simulator {
     /// # Errors
     /// [`StartError`] names the address that cannot be listened on.
     pub async fn start(config: SimulatorConfig) -> Result<Self, StartError> {
+        Self::start_several(config, Vec::new()).await.map(|(simulator, _)| simulator)
+    }
+
+    /// The same with further accounts, at the same addresses: the first simulator is that of the configured account, the
+    /// others follow in order. Every account has its own client, tokens, limits, groups, device and calls, and sees
+    /// nothing of the others'. The cloud lives as long as one of the simulators.
+    ///
+    /// # Errors
+    /// [`StartError`] names the address that cannot be listened on.
+    pub async fn start_accounts(
+        config: SimulatorConfig,
+        others: Vec<Account>,
+    ) -> Result<Vec<Self>, StartError> {
+        let (first, others) = Self::start_several(config, others).await?;
+        Ok([first].into_iter().chain(others).collect())
+    }
+
+    async fn start_several(
+        config: SimulatorConfig,
+        others: Vec<Account>,
+    ) -> Result<(Self, Vec<Self>), StartError> {
         let SimulatorConfig { rest_listen, sip_listen, account, seed } = config;
         if !sip_listen.is_ipv4() {
             return Err(StartError::SipAddressFamily { address: sip_listen });
@@ -149,28 +175,38 @@ impl Simulator {
         let (rest, rest_address) =
             bind_rest.await.map_err(|source| StartError::Rest { address: rest_listen, source })?;
 
-        let endpoint = Endpoint::new(account.clone(), seed);
+        let accounts = [account.clone()].into_iter().chain(others.iter().cloned());
+        let endpoint = Endpoint::new(accounts.collect(), seed);
         let tls = (tls, TlsAcceptor::from(certificate.server));
-        let sockets = Sockets { udp, tcp, tls, local: sip_address };
-        let (transport, sip) = SipTransport::new(endpoint, sockets);
-        let switchboard = Arc::new(Mutex::new(Switchboard::new(account, seed)));
-        let cloud =
-            Cloud::new(switchboard, Lines::default(), sip, (sip_address, tls_address), seed);
+        let mut transport =
+            SipTransport::new(endpoint, Sockets { udp, tcp, tls, local: sip_address });
+        let mut open = |account: Account, seed: u64| {
+            let switchboard = Arc::new(Mutex::new(Switchboard::new(account, seed)));
+            let sip = transport.next_handle();
+            Cloud::new(switchboard, Lines::default(), sip, (sip_address, tls_address), seed)
+        };
+        let first = open(account, seed);
+        // No two accounts give out the same tokens or sessions.
+        let others: Vec<Cloud> =
+            (1_u64..).zip(others).map(|(n, it)| open(it, seed.wrapping_add(n << 32))).collect();
+        let clouds: Vec<Cloud> = [&first].into_iter().chain(&others).cloned().collect();
         let cancelled = CancellationToken::new();
-        let mut services = JoinSet::new();
-        services.spawn(transport.run(cancelled.clone()));
-        let changes = cloud.switchboard().subscribe();
-        let distribute = distribute(cloud.clone(), changes);
-        let ends = cancelled.clone().cancelled_owned();
-        services.spawn(async move {
-            tokio::select! {
-                () = distribute => {}
-                () = ends => {}
-            }
-        });
-        let serve = axum::serve(rest, router(cloud.clone()))
+        let mut tasks = JoinSet::new();
+        tasks.spawn(transport.run(cancelled.clone()));
+        for cloud in &clouds {
+            let changes = cloud.switchboard().subscribe();
+            let distribute = distribute(cloud.clone(), changes);
+            let ends = cancelled.clone().cancelled_owned();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = distribute => {}
+                    () = ends => {}
+                }
+            });
+        }
+        let serve = axum::serve(rest, front(&clouds))
             .with_graceful_shutdown(cancelled.clone().cancelled_owned());
-        services.spawn(async move {
+        tasks.spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "rest has stopped");
             }
@@ -178,17 +214,18 @@ impl Simulator {
         tracing::info!(
             rest = %rest_address, sip = %sip_address, tls = %tls_address, "simulator started"
         );
-        Ok(Self {
+        let _cancel_on_drop = cancelled.clone().drop_guard();
+        let services = Arc::new(Services { tasks, cancelled, _cancel_on_drop });
+        let simulator = |cloud| Self {
             cloud,
-            authority_pem: certificate.authority_pem,
+            authority_pem: certificate.authority_pem.clone(),
             rest_address,
             seed,
             calls_placed: AtomicU64::new(0),
             calls: Mutex::default(),
-            services,
-            _cancel_on_drop: cancelled.clone().drop_guard(),
-            cancelled,
-        })
+            services: services.clone(),
+        };
+        Ok((simulator(first), others.into_iter().map(simulator).collect()))
     }
 
     /// The base URL of REST, without a path.
@@ -273,8 +310,8 @@ impl Simulator {
         Ok(call)
     }
 
-    /// Hangs up every call, waits a moment for the answers, and stops.
-    pub async fn shutdown(mut self) {
+    /// Hangs up every call, waits a moment for the answers, and stops; the cloud stops with the last of its accounts.
+    pub async fn shutdown(self) {
         // Without its sender a call's task hangs up.
         lock(&self.cloud.lines).clear();
         let mut calls = std::mem::take(&mut *lock(&self.calls));
@@ -282,8 +319,9 @@ impl Simulator {
         if tokio::time::timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
             tracing::warn!("some calls were not hung up properly");
         }
-        self.cancelled.cancel();
-        let all_stopped = async { while self.services.join_next().await.is_some() {} };
+        let Some(mut services) = Arc::into_inner(self.services) else { return };
+        services.cancelled.cancel();
+        let all_stopped = async { while services.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE, all_stopped).await.is_err() {
             tracing::warn!("a rest client kept its connection open");
         }
@@ -306,6 +344,13 @@ impl Call {
         let mut report = self.report.clone();
         let finished = report.wait_for(Option::is_some).await;
         finished.ok().and_then(|report| report.clone())
+    }
+
+    /// Ends every leg to the supervisor's device, while the parties talk on: as when the server of the legs is restarted.
+    pub async fn drop_legs(&self) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(CallCommand::DropLegs).await;
+        }
     }
 
     /// Ends the call before its voices have ended.

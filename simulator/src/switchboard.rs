@@ -224,6 +224,12 @@ impl Switchboard {
         })
     }
 
+    /// Whether somebody is on hold or parked.
+    pub(crate) fn is_waiting(&self, session_id: &str) -> bool {
+        let waits = |party: &SessionParty| matches!(party.code, Code::Hold | Code::Parked);
+        self.sessions.get(session_id).is_some_and(|session| session.parties.iter().any(waits))
+    }
+
     /// What the `i=` line of a party's media says: the session's id in base64, and the party.
     pub(crate) fn media_information(&self, session_id: &str, side: Side) -> Option<String> {
         let session = self.sessions.get(session_id)?;

@@ -1,16 +1,12 @@
 //! The calls of a contact centre: who calls when and what happens, computed from a seed before the first call.
 
-use crate::account::{Account, Customer};
+use crate::account::Customer;
 use crate::kind::CallKind;
-use crate::script::Script;
-use crate::switchboard::{Cast, Switchboard};
-use crate::variant::Variant;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use std::ops::Range;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use thiserror::Error;
 
 /// How often each kind comes, in twenty calls.
@@ -39,7 +35,7 @@ const ATTEMPTS: usize = 1_000;
 /// Calls to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Agents of the account, at least 2: see [`Account::with_agents`].
+    /// Agents of the account, at least 2: see [`Account::with_agents`](crate::Account::with_agents).
     pub agents: usize,
     /// Calls in all.
     pub calls: usize,
@@ -117,48 +113,6 @@ impl Traffic {
         }
         scheduled.sort_by_key(|call| call.at);
         Ok(scheduled)
-    }
-
-    /// The bodies of all telephony session events in virtual time, as they come if nobody supervises: by the time since
-    /// the start.
-    ///
-    /// # Errors
-    /// Those of [`Traffic::schedule`].
-    pub fn session_events(&self) -> Result<Vec<(Duration, Value)>, TrafficError> {
-        let account = Account::with_agents(self.agents);
-        let mut switchboard = Switchboard::new(account.clone(), self.seed);
-        let mut changes = switchboard.subscribe();
-        let mut steps = Vec::new();
-        let calls = self.schedule()?;
-        for (number, call) in calls.iter().enumerate() {
-            let script = Script::new(call.kind, call.ringing, call.talk);
-            let talk = call.at + call.ringing;
-            let dialling = script.dialling.into_iter().map(|(at, step)| (call.at + at, Some(step)));
-            let talking = script.talking.into_iter().map(|(at, step)| (talk + at, Some(step)));
-            let end = [(call.end(), None)];
-            steps.extend(dialling.chain(talking).chain(end).map(|(at, step)| (at, number, step)));
-        }
-        steps.sort_by_key(|(at, number, _)| (*at, *number));
-        let mut sessions = vec![None; calls.len()];
-        let mut events = Vec::new();
-        for (at, number, step) in steps {
-            let now = UNIX_EPOCH + at;
-            let session = sessions[number].get_or_insert_with(|| {
-                let agent = account.agents[calls[number].agent].clone();
-                let colleague = account.colleague_of(&agent.extension_id).cloned();
-                let customer = calls[number].person.clone();
-                let cast = Cast { agent, colleague, customer };
-                switchboard.open(cast, Variant::default(), now)
-            });
-            match step {
-                Some(step) => drop(switchboard.apply(session, &step, now)),
-                None => switchboard.end(session, now),
-            }
-            while let Ok(change) = changes.try_recv() {
-                events.push((at, change.body));
-            }
-        }
-        Ok(events)
     }
 }
 
@@ -242,16 +196,15 @@ fn person(rng: &mut StdRng) -> Customer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     fn traffic(seed: u64) -> Traffic {
         Traffic { agents: 20, calls: 50, duration: Duration::from_secs(600), seed }
     }
 
     #[test]
-    fn a_seed_gives_the_same_calls_and_events_every_time_and_another_one_others() {
+    fn a_seed_gives_the_same_calls_every_time_and_another_one_others() {
         assert_eq!(traffic(7).schedule(), traffic(7).schedule());
-        assert_eq!(traffic(7).session_events(), traffic(7).session_events());
         assert_ne!(traffic(7).schedule(), traffic(8).schedule());
     }
 
@@ -270,27 +223,6 @@ mod tests {
                 assert!(!calls[n + 1..].iter().any(meets), "seed {seed}");
             }
         }
-    }
-
-    #[test]
-    fn every_session_ends_and_counts_its_events_without_a_gap() {
-        let events = traffic(3).session_events().unwrap();
-        assert!(events.is_sorted_by_key(|(at, _)| *at));
-        let mut sequences = BTreeMap::<String, u64>::new();
-        let mut live = BTreeMap::<String, bool>::new();
-        for (_, body) in &events {
-            let session = body["telephonySessionId"].as_str().unwrap().to_owned();
-            let sequence = body["sequence"].as_u64().unwrap();
-            let last = sequences.insert(session, sequence);
-            assert_eq!(sequence, last.unwrap_or(1) + 1);
-            let party = &body["parties"][0];
-            let code = party["status"]["code"].as_str().unwrap();
-            let is_live = !matches!(code, "Disconnected" | "Gone");
-            live.insert(party["id"].as_str().unwrap().to_owned(), is_live);
-        }
-        // Attended transfers take a second session each.
-        assert!(sequences.len() > 50, "{}", sequences.len());
-        assert!(live.values().all(|is_live| !is_live));
     }
 
     #[test]

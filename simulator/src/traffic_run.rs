@@ -17,6 +17,8 @@ pub struct TrafficReport {
     pub seed: u64,
     /// Calls by kind.
     pub kinds: BTreeMap<String, KindReport>,
+    /// Calls of which a voice was heard on two legs at once.
+    pub heard_twice: usize,
     /// Supervisor parties that were left behind unanswered.
     pub ghosts: usize,
     /// Calls that somebody dropped by deleting their session.
@@ -102,16 +104,17 @@ impl TrafficReport {
         Self {
             seed,
             kinds,
+            heard_twice: calls.iter().filter(|call| call.was_heard_twice).count(),
             ghosts: calls.iter().map(|call| call.ghosts).sum(),
             deleted: calls.iter().filter(|call| call.was_deleted).count(),
             calls,
         }
     }
 
-    /// Whether every eligible call was heard, no ghost is left, and no call was dropped.
+    /// Whether every eligible call was heard, none twice, no ghost is left, and no call was dropped.
     pub fn is_good(&self) -> bool {
         let is_all_heard = self.kinds.values().all(|kind| kind.heard == kind.eligible);
-        is_all_heard && self.ghosts == 0 && self.deleted == 0
+        is_all_heard && self.heard_twice == 0 && self.ghosts == 0 && self.deleted == 0
     }
 }
 
@@ -126,6 +129,7 @@ mod tests {
         let leg = |hears: &Hears| LegReport {
             hears: *hears,
             outcome: Outcome::Answered,
+            moves: 0,
             packets_sent: 1,
             packets_received: 1,
         };
@@ -135,6 +139,7 @@ mod tests {
             variant: Variant::default(),
             is_eligible: kind.is_answered(),
             legs: hears.iter().map(leg).collect(),
+            was_heard_twice: false,
             ghosts: 0,
             was_deleted: false,
         }
@@ -158,7 +163,8 @@ mod tests {
         let one_voice = call(CallKind::Inbound, &both[..1]);
         let ghost = CallReport { ghosts: 1, ..good[0].clone() };
         let deleted = CallReport { was_deleted: true, ..good[0].clone() };
-        for bad in [one_voice, ghost, deleted] {
+        let twice = CallReport { was_heard_twice: true, ..good[0].clone() };
+        for bad in [one_voice, ghost, deleted, twice] {
             assert!(!TrafficReport::new(1, vec![good[0].clone(), bad]).is_good());
         }
     }

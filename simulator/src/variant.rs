@@ -35,6 +35,8 @@ pub enum Variant {
     SsrcChange,
     /// The connection is closed while the parties talk.
     ConnectionDrop,
+    /// The connection is closed while the parties talk, and none is taken before the call is over: the BYEs get lost.
+    LostBye,
     /// An ordinary call that nobody asked for rings at the device, too.
     OrdinaryCall,
     /// A supervisor's party from an earlier attempt is stuck on the agent.
@@ -54,11 +56,20 @@ pub(crate) enum Effect {
     ChangeSsrc,
     /// Their connection is closed.
     DropConnection,
+    /// Their connection is closed, and no other taken.
+    CutOff,
+    /// Whoever talks on it presses a key: the agent, or the customer.
+    Press {
+        /// Whether it is the agent.
+        is_agents: bool,
+        /// The event's number (RFC 4733 section 3.2).
+        event: u8,
+    },
 }
 
 impl Variant {
     /// All variants, in the order of their documentation.
-    pub const ALL: [Variant; 15] = [
+    pub const ALL: [Variant; 16] = [
         Variant::InviteBeforeReply,
         Variant::InviteAfterReply,
         Variant::ReorderedIds,
@@ -72,6 +83,7 @@ impl Variant {
         Variant::Segmented,
         Variant::SsrcChange,
         Variant::ConnectionDrop,
+        Variant::LostBye,
         Variant::OrdinaryCall,
         Variant::StuckParty,
     ];
@@ -92,6 +104,7 @@ impl Variant {
             Variant::Segmented => "segmented",
             Variant::SsrcChange => "ssrc-change",
             Variant::ConnectionDrop => "connection-drop",
+            Variant::LostBye => "lost-bye",
             Variant::OrdinaryCall => "ordinary-call",
             Variant::StuckParty => "stuck-party",
         }
@@ -120,6 +133,7 @@ impl Variant {
             ],
             Variant::SsrcChange => vec![(talk / 2, Effect::ChangeSsrc)],
             Variant::ConnectionDrop => vec![(talk / 3, Effect::DropConnection)],
+            Variant::LostBye => vec![(talk / 3, Effect::CutOff)],
             _ => vec![],
         }
     }
@@ -143,7 +157,8 @@ impl FromStr for Variant {
             kind: "variant",
             choices: "invite-before-reply, invite-after-reply, reordered-ids, two-media, \
                       two-media-srtp, late-offer, odd-headers, hold-and-refresh, cancelled, \
-                      lost-ack, segmented, ssrc-change, connection-drop, ordinary-call, stuck-party",
+                      lost-ack, segmented, ssrc-change, connection-drop, lost-bye, ordinary-call, \
+                      stuck-party",
         })
     }
 }

@@ -1,10 +1,13 @@
 //! The transcriber: audio of many parties in, labelled captions out.
 //!
 //! Gateways stream each party's audio over gRPC ([`server`]). Each stream ([`party`]) cuts it into utterances and has
-//! them recognised by threads that all parties share ([`workers`]), in the order that [`queue`] decides. Captions go to
-//! the relay; what it has stored is acknowledged to the gateway ([`ledger`]).
+//! them recognised by the first backend that works ([`backends`]): by threads that all parties share ([`workers`]), in the
+//! order that [`queue`] decides, or elsewhere. Captions go to the relay; what it has stored is acknowledged to the gateway
+//! ([`ledger`]).
 
+pub mod backends;
 pub mod config;
+pub mod conformance;
 pub mod ledger;
 pub mod party;
 pub mod queue;
@@ -27,10 +30,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::recogniser::{ModelError, RecogniserError, RecogniserFactory, Whisper};
+use crate::backends::{Backend, Backends};
+use crate::config::{BackendConfig, Config};
+use crate::recogniser::{Grpc, ModelError, OpenAi, OpenAiError, RecogniserError, Whisper};
 use crate::server::AudioIngestService;
-use crate::workers::Workers;
 
 /// How long parties may take to say their last words when the transcriber goes down.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -41,9 +44,6 @@ pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Why the transcriber can't start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscriberError {
-    /// The model can't be loaded.
-    #[error(transparent)]
-    Model(#[from] ModelError),
     /// The recogniser can't be set up.
     #[error(transparent)]
     Recogniser(#[from] RecogniserError),
@@ -63,9 +63,37 @@ pub enum TranscriberError {
     Resources(#[from] std::io::Error),
 }
 
-/// Loads the model that the configuration names.
-pub fn load(config: &Config) -> Result<Arc<dyn RecogniserFactory>, ModelError> {
-    Ok(Arc::new(Whisper::load(&config.model, &config.whisper)?))
+/// Why a backend can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The model can't be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// There can be no client of the OpenAI-compatible server.
+    #[error("[transcriber.openai]: {0}")]
+    OpenAi(#[from] OpenAiError),
+}
+
+/// Makes the backends that the configuration names; loads the model, if it is one of them.
+pub fn load(config: &Config) -> Result<Backends, LoadError> {
+    let mut order = Vec::new();
+    for backend in &config.backends {
+        let made = match backend {
+            BackendConfig::Whisper => {
+                Backend::Windowed(Arc::new(Whisper::load(&config.model, &config.whisper)?))
+            }
+            BackendConfig::Grpc(endpoint) => {
+                let language = &config.whisper.language;
+                let grpc = Grpc::new((**endpoint).clone(), language, &config.vocabulary);
+                Backend::Remote(Arc::new(grpc))
+            }
+            BackendConfig::OpenAi(options) => {
+                Backend::Remote(Arc::new(OpenAi::new(options.clone())?))
+            }
+        };
+        order.push((backend.name().to_owned(), made));
+    }
+    Ok(Backends::new(order, config.deadline))
 }
 
 /// Opens the port that the configuration names.
@@ -77,18 +105,25 @@ pub fn bind(config: &Config) -> Result<TcpListener, TranscriberError> {
 /// Serves until `shutdown` completes, then lets parties finish for a few seconds.
 pub async fn serve(
     config: Config,
-    recognisers: Arc<dyn RecogniserFactory>,
+    backends: impl Into<Backends>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TranscriberError> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
-    let workers = Workers::start(recognisers, config.workers)?;
+    let recognisers = backends.into().start(config.workers)?;
     let publisher = Publisher::start(config.relay.clone());
+    info!(
+        %address,
+        backends = %recognisers.names().join(", "),
+        model = %config.model.name(),
+        workers = config.workers,
+        "transcriber is ready"
+    );
+    let endpointing = Endpointing { partials: config.partials, ..Endpointing::default() };
     let service =
-        AudioIngestService::new(workers.clone(), publisher, Endpointing::default(), config.slots);
-    info!(%address, model = %config.model.name(), workers = config.workers, "transcriber is ready");
+        AudioIngestService::new(recognisers.clone(), publisher, endpointing, config.slots);
 
     let (drain, draining) = oneshot::channel::<()>();
     let server = Server::builder()
@@ -109,6 +144,6 @@ pub async fn serve(
             })
         }
     };
-    workers.close();
+    recognisers.close();
     Ok(outcome?)
 }

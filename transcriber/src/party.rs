@@ -1,10 +1,10 @@
 //! One party's stream: audio in, captions out, and how far the audio need not be kept any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use caption_publisher::{Publisher, Undelivered};
-use pipeline::captions::{Caption, CaptionAssembler, Word};
+use pipeline::captions::{Caption, CaptionAssembler, Meaning, Word};
 use pipeline::resample::Resampler;
 use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window, millis};
 use sidetone_proto::v1;
@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt};
 use tracing::{debug, error, info, warn};
 
+use crate::backends::Recognition;
 use crate::ledger::{Item, Ledger, ResumePoint};
 use crate::queue::Purpose;
-use crate::recogniser::Search;
 use crate::start::{Start, check_position};
-use crate::workers::{Recognised, Requests, Workers};
+use crate::workers::Recognised;
 
 /// Finals and gaps that the relay has not stored yet. When there are more, no audio is taken until the relay has
 /// caught up: it waits in the gateway's ring.
@@ -52,8 +52,13 @@ pub struct PartyStream {
     captions: CaptionAssembler,
     /// Utterances on which the recogniser failed: from where to where, in samples at 16 kHz.
     failed: BTreeMap<u32, (u64, u64)>,
-    requests: Requests,
-    recognised: mpsc::Receiver<Recognised>,
+    recognition: Recognition,
+    /// Whether what arrives is for consent only.
+    is_withheld: bool,
+    /// Utterances that are for consent only, until they are closed. None is so in part: it is cut where that changes.
+    withheld: BTreeSet<u32>,
+    /// The strongest of what the party has said about being transcribed.
+    heard: Option<Meaning>,
     publisher: Publisher,
     ledger: Ledger,
     deliveries: JoinSet<Delivery>,
@@ -80,15 +85,13 @@ enum Audio {
 }
 
 impl PartyStream {
-    /// Opens a stream on the shared workers.
+    /// Opens a stream.
     pub fn open(
         start: Start,
         endpointing: Endpointing,
-        search: Search,
-        workers: &Workers,
+        recognition: Recognition,
         publisher: Publisher,
     ) -> Result<Self, PartyError> {
-        let (requests, recognised) = workers.open_stream(search);
         let position = start.to_16k(start.sample_position);
         Ok(Self {
             resampler: Resampler::new(start.sample_rate, SAMPLE_RATE as u32)
@@ -97,14 +100,17 @@ impl PartyStream {
             segmenter: Segmenter::new(endpointing, position, start.next_segment),
             captions: CaptionAssembler::from_segment(start.next_segment),
             failed: BTreeMap::new(),
-            requests,
-            recognised,
+            recognition,
+            is_withheld: false,
+            withheld: BTreeSet::new(),
+            heard: None,
             publisher,
             ledger: Ledger::default(),
             deliveries: JoinSet::new(),
             acknowledged: v1::AudioAck {
                 sample_position: start.sample_position,
                 next_segment: start.next_segment,
+                heard_consent: v1::ConsentState::Unspecified.into(),
             },
             start,
         })
@@ -138,7 +144,7 @@ impl PartyStream {
                     self.finish();
                     state = Audio::Over;
                 }
-                Some(recognised) = self.recognised.recv() => self.take_recognised(recognised),
+                recognised = self.recognition.next() => self.take_recognised(recognised),
                 Some(delivery) = self.deliveries.join_next() => {
                     self.take_delivery(delivery.map_err(|_| PartyError::ShuttingDown)?)?;
                 }
@@ -149,6 +155,7 @@ impl PartyStream {
                 }
             }
             due = self.progress().or(due);
+            self.tell_who_recognises();
         }
         // All that is left is silence.
         let end = v1::AudioAck { sample_position: self.received, ..self.acknowledged };
@@ -167,6 +174,11 @@ impl PartyStream {
             Some(Message::End(end)) => {
                 self.advance_to(end.sample_position)?;
                 self.finish();
+                return Ok(Audio::Over);
+            }
+            Some(Message::Discard(_)) => {
+                info!("the party's audio is discarded");
+                self.discard();
                 return Ok(Audio::Over);
             }
             None => {
@@ -189,6 +201,7 @@ impl PartyStream {
             return Err(PartyError::Contract(problem));
         }
         self.advance_to(frame.sample_position)?;
+        self.withhold(frame.for_consent_only);
         let pcm: Vec<i16> =
             frame.pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
         self.received += pcm.len() as u64;
@@ -198,11 +211,28 @@ impl PartyStream {
         Ok(())
     }
 
+    /// What arrives from now on is for consent only, or is to be captioned: the utterance is cut.
+    fn withhold(&mut self, is_withheld: bool) {
+        if is_withheld == self.is_withheld {
+            return;
+        }
+        self.flush_resampler();
+        let events = self.segmenter.cut_at(self.start.to_16k(self.received));
+        self.take_speech(events);
+        self.is_withheld = is_withheld;
+    }
+
+    /// Forgets what was heard and is not published yet.
+    fn discard(&mut self) {
+        self.deliveries = JoinSet::new();
+        self.ledger = Ledger::default();
+    }
+
     fn take_lost(&mut self, lost: &v1::LostAudio) -> Result<(), PartyError> {
         let end = lost.sample_position.saturating_add(lost.samples);
         check_position(end)?;
         self.advance_to(lost.sample_position)?;
-        if end > lost.sample_position {
+        if end > lost.sample_position && !self.is_withheld {
             let span = (self.start.to_16k(lost.sample_position), self.start.to_16k(end));
             let reason = v1::GapReason::try_from(lost.reason).unwrap_or_default();
             self.ledger.owe(Item::Gap(span.0), self.now());
@@ -243,21 +273,28 @@ impl PartyStream {
 
     fn take_speech(&mut self, events: Vec<SpeechEvent>) {
         for event in events {
+            if let SpeechEvent::Partial(window) | SpeechEvent::Draft(window) = &event
+                && self.is_withheld
+            {
+                self.withheld.insert(window.segment);
+            }
             match event {
-                SpeechEvent::Partial(window) => self.requests.request(Purpose::Partial, window),
+                SpeechEvent::Partial(window) => self.recognition.request(Purpose::Partial, window),
                 SpeechEvent::Draft(window) => {
                     let resume =
                         ResumePoint { position: window.start, next_segment: window.segment };
                     self.ledger.owe(Item::Final(window.segment), resume);
                     self.captions.draft_requested(&window);
-                    self.requests.request(Purpose::Draft, window);
+                    self.recognition.request(Purpose::Draft, window);
                 }
                 SpeechEvent::End { segment } => {
+                    self.recognition.ended(segment);
                     let caption = self.captions.ended(segment);
                     self.publish(segment, caption);
                 }
             }
         }
+        self.recognition.hear(self.segmenter.open_utterance());
     }
 
     fn take_recognised(&mut self, Recognised { purpose, window, hypothesis }: Recognised) {
@@ -290,6 +327,17 @@ impl PartyStream {
     /// said, or the recogniser failed.
     fn publish(&mut self, segment: u32, caption: Option<Caption>) {
         let item = Item::Final(segment);
+        if let Some(caption) = caption.as_ref().filter(|caption| caption.is_final) {
+            self.heard = self.heard.max(self.start.phrases.hear(&caption.text));
+        }
+        if self.withheld.contains(&segment) {
+            if !self.captions.is_open(segment) {
+                self.withheld.remove(&segment);
+                self.failed.remove(&segment);
+                self.ledger.call_off(item);
+            }
+            return;
+        }
         match caption {
             Some(caption) if caption.is_final => {
                 self.failed.remove(&segment);
@@ -307,6 +355,19 @@ impl PartyStream {
                 None => self.ledger.call_off(item),
             },
         }
+    }
+
+    /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
+    fn tell_who_recognises(&mut self) {
+        let Some(is_fallback) = self.recognition.news() else { return };
+        let state =
+            if is_fallback { v1::CaptionState::FallbackRecogniser } else { v1::CaptionState::Live };
+        let call_id = self.start.party.call.to_string();
+        self.publisher.announce(Event::Status(v1::Status {
+            call_id,
+            state: state.into(),
+            ..v1::Status::default()
+        }));
     }
 
     fn deliver_gap(&mut self, span: (u64, u64), reason: v1::GapReason) {
@@ -357,9 +418,11 @@ impl PartyStream {
         let ack = v1::AudioAck {
             sample_position: self.start.at_party_rate(resume.position),
             next_segment: resume.next_segment,
+            heard_consent: consent(self.heard).into(),
         };
-        let news = ack.sample_position > self.acknowledged.sample_position;
-        news.then(|| {
+        let is_further = ack.sample_position > self.acknowledged.sample_position;
+        let is_news = is_further || ack.heard_consent != self.acknowledged.heard_consent;
+        is_news.then(|| {
             self.acknowledged = ack;
             ack
         })
@@ -374,6 +437,7 @@ impl PartyStream {
 
     fn labelled(&self, caption: Caption) -> v1::Caption {
         v1::Caption {
+            timing: None,
             party: Some((&self.start.party).into()),
             segment: caption.segment,
             revision: caption.revision,
@@ -385,6 +449,15 @@ impl PartyStream {
             anchor_unix_ms: self.start.anchor_unix_ms,
             words: caption.words.into_iter().map(labelled_word).collect(),
         }
+    }
+}
+
+fn consent(heard: Option<Meaning>) -> v1::ConsentState {
+    match heard {
+        None => v1::ConsentState::Unspecified,
+        Some(Meaning::Announced) => v1::ConsentState::Announced,
+        Some(Meaning::Granted) => v1::ConsentState::Granted,
+        Some(Meaning::Refused) => v1::ConsentState::Refused,
     }
 }
 

@@ -100,7 +100,14 @@ mod tests {
     fn start(party: &str, anchor_unix_ms: i64) -> Start {
         let party = Party { call: CallId::new("s-1"), id: PartyId::new(party), role: Role::Agent };
         let (sample_position, next_segment) = (0, 0);
-        Start { party, sample_rate: 8_000, anchor_unix_ms, sample_position, next_segment }
+        Start {
+            party,
+            sample_rate: 8_000,
+            anchor_unix_ms,
+            sample_position,
+            next_segment,
+            phrases: Default::default(),
+        }
     }
 
     #[tokio::test]

@@ -17,11 +17,11 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::backends::Recognisers;
 use crate::party::{PartyError, PartyStream};
 use crate::recogniser::Search;
 use crate::seats::{Seat, Seats};
 use crate::start::Start;
-use crate::workers::Workers;
 
 /// Acknowledgements on their way to a gateway. When full, newer ones replace what waits behind them.
 const ACKS_CAPACITY: usize = 16;
@@ -31,7 +31,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes audio from gateways.
 pub struct AudioIngestService {
-    workers: Workers,
+    recognisers: Recognisers,
     publisher: Publisher,
     endpointing: Endpointing,
     seats: Seats,
@@ -47,13 +47,14 @@ struct Place {
 impl AudioIngestService {
     /// A service with room for `slots` parties at once.
     pub fn new(
-        workers: Workers,
+        recognisers: impl Into<Recognisers>,
         publisher: Publisher,
         endpointing: Endpointing,
         slots: usize,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(slots));
-        Self { workers, publisher, endpointing, seats: Seats::default(), slots }
+        let recognisers = recognisers.into();
+        Self { recognisers, publisher, endpointing, seats: Seats::default(), slots }
     }
 
     async fn place(&self, start: &Start) -> Result<Place, Status> {
@@ -95,8 +96,8 @@ impl AudioIngest for AudioIngestService {
             Role::Mixed => (endpointing.on_mixed_leg(), Search::Beam),
             Role::Agent | Role::Customer | Role::Unknown => (endpointing, Search::Greedy),
         };
-        let (workers, publisher) = (&self.workers, self.publisher.clone());
-        let stream = PartyStream::open(start, endpointing, search, workers, publisher)?;
+        let (recognition, publisher) = (self.recognisers.open(search), self.publisher.clone());
+        let stream = PartyStream::open(start, endpointing, recognition, publisher)?;
         let (answers, outgoing) = mpsc::channel(ACKS_CAPACITY);
         tokio::spawn(serve(stream, audio, answers, place).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))

@@ -1,5 +1,6 @@
 //! The first message of a party's stream, and what its positions mean.
 
+use pipeline::captions::{Meaning, PhraseListener};
 use pipeline::speech::SAMPLE_RATE;
 use sidetone_proto::{Party, v1};
 
@@ -14,6 +15,12 @@ const MAX_SEGMENT: u32 = 1 << 31;
 /// Wall clocks up to here are exact in every part of the system, in milliseconds since the Unix epoch.
 const MAX_UNIX_MS: i64 = (1 << 53) - 1;
 
+/// Phrases about consent that one party is listened to for.
+const MAX_PHRASES: usize = 100;
+
+/// Nobody says a phrase as long, in bytes.
+const MAX_PHRASE_BYTES: usize = 500;
+
 /// A stream's first message, checked.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -27,14 +34,22 @@ pub struct Start {
     pub sample_position: u64,
     /// The number of the next utterance.
     pub next_segment: u32,
+    /// Hears what the party says about being transcribed.
+    pub phrases: PhraseListener,
 }
 
 impl TryFrom<v1::PartyStart> for Start {
     type Error = PartyError;
 
     fn try_from(start: v1::PartyStart) -> Result<Self, PartyError> {
-        let v1::PartyStart { party, sample_rate, anchor_unix_ms, sample_position, next_segment } =
-            start;
+        let v1::PartyStart {
+            party,
+            sample_rate,
+            anchor_unix_ms,
+            sample_position,
+            next_segment,
+            consent_phrases,
+        } = start;
         let party =
             Party::try_from(party).map_err(|error| PartyError::Contract(error.to_string()))?;
         if !matches!(sample_rate, 8_000 | 16_000) {
@@ -50,8 +65,27 @@ impl TryFrom<v1::PartyStart> for Start {
             return Err(PartyError::Contract(problem));
         }
         check_position(sample_position)?;
-        Ok(Self { party, sample_rate, anchor_unix_ms, sample_position, next_segment })
+        let phrases = phrases(&consent_phrases.unwrap_or_default())?;
+        Ok(Self { party, sample_rate, anchor_unix_ms, sample_position, next_segment, phrases })
     }
+}
+
+fn phrases(phrases: &v1::ConsentPhrases) -> Result<PhraseListener, PartyError> {
+    let of = |meaning, list: &'_ [String]| -> Vec<(Meaning, String)> {
+        list.iter().map(|phrase| (meaning, phrase.clone())).collect()
+    };
+    let all = [
+        of(Meaning::Announced, &phrases.announced),
+        of(Meaning::Granted, &phrases.granted),
+        of(Meaning::Refused, &phrases.refused),
+    ]
+    .concat();
+    if all.len() > MAX_PHRASES || all.iter().any(|(_, phrase)| phrase.len() > MAX_PHRASE_BYTES) {
+        return Err(PartyError::Contract(format!(
+            "at most {MAX_PHRASES} phrases of {MAX_PHRASE_BYTES} bytes each are listened for"
+        )));
+    }
+    Ok(PhraseListener::new(all.iter().map(|(meaning, phrase)| (*meaning, phrase.as_str()))))
 }
 
 impl Start {

@@ -25,6 +25,7 @@ pub struct Workers {
 }
 
 /// What a worker found out about a window.
+#[derive(Debug)]
 pub struct Recognised {
     /// As it was asked for.
     pub purpose: Purpose,

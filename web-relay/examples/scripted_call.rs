@@ -109,7 +109,8 @@ async fn play(publisher: &Publisher, speed: f64, roles: &str) -> anyhow::Result<
     let started =
         CallStarted { call_id: call_id.clone(), started_unix_ms: anchor, parties: parties.clone() };
     deliver(publisher, Event::CallStarted(started)).await?;
-    let live = Status { call_id: call_id.clone(), state: CaptionState::Live.into() };
+    let live =
+        Status { call_id: call_id.clone(), state: CaptionState::Live.into(), ..Status::default() };
     publisher.announce(Event::Status(live));
 
     let mut due: Vec<(u64, Event)> = Vec::new();
@@ -131,6 +132,7 @@ async fn play(publisher: &Publisher, speed: f64, roles: &str) -> anyhow::Result<
                 end_ms: start_ms + WORD_MS * words as u64,
                 anchor_unix_ms: anchor,
                 words: Vec::new(),
+                timing: None,
             })
         };
         let words: Vec<&str> = text.split(' ').collect();

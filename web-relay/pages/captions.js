@@ -11,6 +11,31 @@ const PACE_MS = 6_000;
 // Slower than this, the captions are catching up rather than live.
 const SLOW_MS = 5_000;
 
+// What people are told about consent, while the call lasts and afterwards.
+const CONSENT = {
+  awaited: [
+    "Waiting for consent. Nothing is transcribed until the parties are told or agree.",
+    "Nobody consented. Nothing of this call was transcribed.",
+  ],
+  not_required: ["This call is being transcribed.", "This call was transcribed."],
+  announced: [
+    "This call is being transcribed. The parties were told.",
+    "This call was transcribed. The parties were told.",
+  ],
+  granted: [
+    "This call is being transcribed with consent.",
+    "This call was transcribed with consent.",
+  ],
+  refused: [
+    "Consent was refused. Nothing of this call is kept.",
+    "Consent was refused. Nothing of this call is kept.",
+  ],
+};
+
+// What stands where there is no caption yet.
+const LISTENING = "Listening. Captions appear here when somebody speaks.";
+const WITHHELD = "Captions appear here as soon as there is consent.";
+
 const element = (id) => document.getElementById(id);
 const show = (id, text) => {
   if (element(id).textContent !== text) element(id).textContent = text;
@@ -25,11 +50,15 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay does not know it; whether it can be captioned; whether it is over; the last
-// delay, and when it was measured; whether the relay has ever sent its list.
+// The call on the screen; whether the relay does not know it; whether it can be captioned; whether another recogniser than
+// the preferred one does it; who is on hold; its consent; whether it is over; the last delay, and when it was measured;
+// whether the relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
+let standby = false;
+let held = { everyone: false, parties: [] };
+let consent = null;
 let ended = false;
 let lag = null;
 let lagAt = 0;
@@ -74,8 +103,14 @@ function message(message) {
 }
 
 function event(event) {
-  if (event.type === "status") available = event.state === "live";
+  if (event.type === "status") {
+    available = event.state !== "captions_unavailable";
+    standby = event.state === "fallback_recogniser";
+    held = { everyone: event.is_on_hold === true, parties: event.parties_on_hold ?? [] };
+    describeParties();
+  }
   if (event.type === "call_ended") ended = true;
+  if (event.type === "consent") consent = event.state;
   if (event.latency_ms != null) {
     available = true;
     lag = event.latency_ms;
@@ -125,6 +160,9 @@ function reveal() {
 function restart() {
   missing = false;
   available = true;
+  standby = false;
+  held = { everyone: false, parties: [] };
+  consent = null;
   ended = false;
   lag = null;
   const call = calls.get(chosen);
@@ -139,7 +177,7 @@ function describe() {
   if (call) {
     transcript.describe(call.started_unix_ms, call.parties);
     show("call-title", callTitle(call));
-    show("call-parties", roleNames(call.parties));
+    describeParties();
     if (call.ended_unix_ms !== null) ended = true;
     const live = call.ended_unix_ms === null;
     document.title = live ? "● Live call · Sidetone" : `${callTitle(call)} · Sidetone`;
@@ -147,6 +185,14 @@ function describe() {
     document.title = "Sidetone live captions";
   }
   tick();
+}
+
+// Who is on the call, and which of them wait.
+function describeParties() {
+  const parties = calls.get(chosen)?.parties ?? [];
+  const waiting = held.everyone ? [] : parties.filter((party) => held.parties.includes(party.party_id));
+  const who = roleNames(parties);
+  show("call-parties", waiting.length > 0 ? `${who} · on hold: ${roleNames(waiting)}` : who);
 }
 
 function state(state) {
@@ -172,13 +218,22 @@ function tick() {
   const fresh = lag !== null && performance.now() - lagAt < PACE_MS;
   const live = document.body.dataset.connection === "live";
   let pace = ["listening", "Listening"];
+  const notice = CONSENT[consent]?.[ended ? 1 : 0];
+  const refused = consent === "refused";
+  show("waiting", consent === "awaited" ? WITHHELD : LISTENING);
+  element("consent").hidden = !notice;
+  element("consent").dataset.consent = consent ?? "";
+  if (notice) show("consent", notice);
   if (ended) pace = ["ended", "Call ended"];
   else if (!live) pace = ["waiting", "Waiting for the connection"];
+  else if (refused) pace = ["refused", "Not transcribed"];
+  else if (consent === "awaited") pace = ["awaited", "Waiting for consent"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
-  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", "Live"];
+  else if (held.everyone) pace = ["held", "On hold"];
+  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby ? "Live, by the standby recogniser" : "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);
-  show("lag", fresh && live && !ended ? `${seconds(lag)} behind` : "");
+  show("lag", fresh && live && !ended && !refused ? `${seconds(lag)} behind` : "");
 }
 
 addEventListener("hashchange", choose);

@@ -9,6 +9,7 @@ const GAP_REASONS = {
   transcriber_unavailable: "no transcriber was there",
   overload: "the transcriber was too busy",
   recogniser_failed: "could not be transcribed",
+  supervision_interrupted: "nobody listened",
 };
 
 const WITHDRAW_MS = 300;
@@ -23,6 +24,7 @@ export class Transcript {
   #names = new Map();
   #startedAt = 0;
   #replayTo = 0;
+  #purged = false;
   #call = null;
 
   // The newest event that was shown: where to resume.
@@ -37,6 +39,7 @@ export class Transcript {
     this.#parties.clear();
     this.#log.replaceChildren();
     this.#ended.hidden = true;
+    this.#purged = false;
     this.#waiting.hidden = false;
     this.describe(startedAt, parties);
     this.#follow.reset();
@@ -59,10 +62,14 @@ export class Transcript {
 
   apply(event) {
     this.lastSeq = Math.max(this.lastSeq, event.seq);
-    if (event.type === "partial" || event.type === "final") this.#caption(event);
-    else if (event.type === "gap") this.#gap(event);
+    // Nothing is said any more once consent was refused, and what comes late is not shown.
+    const speech = ["partial", "final", "gap"].includes(event.type);
+    if (speech && this.#purged) return;
+    if (event.type === "gap") this.#gap(event);
+    else if (speech) this.#caption(event);
     else if (event.type === "call_started") this.describe(event.started_unix_ms, event.parties);
     else if (event.type === "call_ended") this.#end(event);
+    else if (event.type === "consent" && event.state === "refused") this.#purge();
     if (this.lastSeq >= this.#replayTo) this.#log.setAttribute("aria-busy", "false");
     this.#follow.changed();
   }
@@ -138,6 +145,14 @@ export class Transcript {
     this.#waiting.hidden = true;
     this.#ended.hidden = false;
     this.#ended.textContent = `Call ended after ${clock(event.ended_unix_ms - this.#startedAt)}`;
+  }
+
+  // Consent was refused: what was said is taken off the screen.
+  #purge() {
+    this.#purged = true;
+    this.#rows.clear();
+    this.#log.replaceChildren();
+    this.#waiting.hidden = true;
   }
 
   #create(key, { party_id: partyId, role, segment, start_ms: startMs, anchor_unix_ms: anchor }) {

@@ -87,8 +87,10 @@ pub enum Event {
     Final(Caption),
     /// Speech that was or may have been said here is not in the transcript.
     Gap(Gap),
-    /// How well the captions of the call are doing. Not stored.
+    /// How well the captions of the call are doing, and who is on hold. Not stored.
     Status(Status),
+    /// What is known of the parties' consent. Once it is refused, nothing that was said is kept.
+    Consent(Consent),
 }
 
 impl Event {
@@ -100,7 +102,8 @@ impl Event {
             | Self::CallStarted(_)
             | Self::CallEnded(_)
             | Self::Gap(_)
-            | Self::Status(_) => None,
+            | Self::Status(_)
+            | Self::Consent(_) => None,
         }
     }
 }
@@ -241,6 +244,8 @@ pub enum GapReason {
     Overload,
     /// The recogniser failed on this span.
     RecogniserFailed,
+    /// Nobody listened: the party's leg was lost, or the gateway was.
+    SupervisionInterrupted,
 }
 
 /// See [`Event::Status`].
@@ -252,6 +257,10 @@ pub struct Status {
     pub seq: u64,
     /// The state from now on.
     pub state: CaptionState,
+    /// Whether everyone who is heard is on hold.
+    pub is_on_hold: bool,
+    /// The parties that are on hold.
+    pub parties_on_hold: Vec<PartyId>,
 }
 
 /// How well the captions of a call are doing.
@@ -262,6 +271,53 @@ pub enum CaptionState {
     Live,
     /// The call goes on and its audio is kept, but no transcriber can be reached.
     CaptionsUnavailable,
+    /// Captions come from another recogniser than the preferred one, which fails or is late.
+    FallbackRecogniser,
+}
+
+/// See [`Event::Consent`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The call.
+    pub call_id: CallId,
+    /// Position in the call's events.
+    pub seq: u64,
+    /// What is known from now on.
+    pub state: ConsentState,
+    /// How somebody has told of it.
+    pub source: ConsentSource,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_unix_ms: i64,
+}
+
+/// What is known of the parties' consent to a call's transcription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentState {
+    /// Nobody has said anything yet, and until somebody does nothing is captioned.
+    Awaited,
+    /// Nobody has said anything, and the operator asks for nothing.
+    NotRequired,
+    /// The parties were told, and nobody has objected.
+    Announced,
+    /// Somebody has agreed.
+    Granted,
+    /// Somebody has objected. Final: nothing of the call is kept.
+    Refused,
+}
+
+/// How somebody has told of consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentSource {
+    /// Nobody has: it is what the operator's policy says.
+    Policy,
+    /// An operator, or a program of theirs.
+    Operator,
+    /// A party, by a key.
+    Key,
+    /// A party, by a phrase.
+    Phrase,
 }
 
 /// Calls in progress, and those that ended in the last hour: newest first.
@@ -302,6 +358,7 @@ impl Event {
             Event::Partial(event) | Event::Final(event) => &event.call_id,
             Event::Gap(event) => &event.call_id,
             Event::Status(event) => &event.call_id,
+            Event::Consent(event) => &event.call_id,
         }
     }
 
@@ -313,6 +370,7 @@ impl Event {
             Event::Partial(event) | Event::Final(event) => event.seq,
             Event::Gap(event) => event.seq,
             Event::Status(event) => event.seq,
+            Event::Consent(event) => event.seq,
         }
     }
 
@@ -370,6 +428,19 @@ mod tests {
             ),
         );
         check(
+            ServerMessage::Event(Event::Status(Status {
+                call_id: CallId::new("s-1"),
+                seq: 4,
+                state: CaptionState::Live,
+                is_on_hold: false,
+                parties_on_hold: vec![PartyId::new("p-1")],
+            })),
+            concat!(
+                r#"{"type":"status","call_id":"s-1","seq":4,"state":"live","is_on_hold":false,"#,
+                r#""parties_on_hold":["p-1"]}"#
+            ),
+        );
+        check(
             ServerMessage::Event(Event::Final(Caption {
                 call_id: CallId::new("s-1"),
                 seq: 3,
@@ -396,6 +467,23 @@ mod tests {
                 r#""latency_ms":30,"words":[{"text":"hi","start_ms":10,"end_ms":20,"confidence":0.5}]}"#
             ),
         );
+    }
+
+    #[test]
+    fn consent_is_written_as_the_protocol_says() {
+        let event = Event::Consent(Consent {
+            call_id: CallId::new("s-1"),
+            seq: 4,
+            state: ConsentState::NotRequired,
+            source: ConsentSource::Policy,
+            at_unix_ms: 7,
+        });
+        let json = concat!(
+            r#"{"type":"consent","call_id":"s-1","seq":4,"state":"not_required","#,
+            r#""source":"policy","at_unix_ms":7}"#
+        );
+        assert_eq!(event.to_json(), json);
+        assert_eq!(serde_json::from_str::<Event>(json).unwrap(), event);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What publishers send, checked: nothing past this module has to distrust an event.
 
-use sidetone_proto::{CallId, InvalidParty, Party, v1};
+use sidetone_proto::{CallId, InvalidParty, Party, PartyId, v1};
 
-use crate::event::{Caption, CaptionState, GapReason, PartyRole, Word};
+use crate::event::{
+    Caption, CaptionState, ConsentSource, ConsentState, GapReason, PartyRole, Word,
+};
 
 /// Longest caption, in bytes of UTF-8. An utterance of half a minute is about 500.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
@@ -57,6 +59,21 @@ pub enum Incoming {
         call: CallId,
         /// The state from now on.
         state: CaptionState,
+        /// Whether everyone who is heard is on hold.
+        is_on_hold: bool,
+        /// The parties that are on hold.
+        parties_on_hold: Vec<PartyId>,
+    },
+    /// What is known of the parties' consent.
+    Consent {
+        /// The call.
+        call: CallId,
+        /// What is known.
+        state: ConsentState,
+        /// How somebody has told of it.
+        source: ConsentSource,
+        /// When, in milliseconds since the Unix epoch. A later one counts.
+        at_unix_ms: i64,
     },
 }
 
@@ -101,7 +118,8 @@ impl Incoming {
         match self {
             Incoming::CallStarted { call, .. }
             | Incoming::CallEnded { call, .. }
-            | Incoming::Status { call, .. } => call,
+            | Incoming::Status { call, .. }
+            | Incoming::Consent { call, .. } => call,
             Incoming::Partial(caption) | Incoming::Final(caption) => &caption.call_id,
             Incoming::Gap { party, .. } => &party.call,
         }
@@ -121,16 +139,8 @@ impl TryFrom<Option<v1::CaptionEvent>> for Incoming {
             }),
             Event::Caption(caption) => self::caption(caption),
             Event::Gap(gap) => self::gap(gap),
-            Event::Status(status) => Ok(Incoming::Status {
-                call: CallId::parse(&status.call_id)?,
-                state: match v1::CaptionState::try_from(status.state) {
-                    Ok(v1::CaptionState::Live) => CaptionState::Live,
-                    Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
-                    Ok(v1::CaptionState::Unspecified) | Err(_) => {
-                        return Err(InvalidEvent::Unknown { field: "state", value: status.state });
-                    }
-                },
-            }),
+            Event::Consent(consent) => self::consent(consent),
+            Event::Status(status) => self::status(status),
         }
     }
 }
@@ -204,10 +214,57 @@ fn gap(gap: v1::Gap) -> Result<Incoming, InvalidEvent> {
         Ok(v1::GapReason::TranscriberUnavailable) => GapReason::TranscriberUnavailable,
         Ok(v1::GapReason::Overload) => GapReason::Overload,
         Ok(v1::GapReason::RecogniserFailed) => GapReason::RecogniserFailed,
+        Ok(v1::GapReason::SupervisionInterrupted) => GapReason::SupervisionInterrupted,
         Err(_) => return Err(InvalidEvent::Unknown { field: "reason", value: gap.reason }),
     };
     let anchor_unix_ms = unix_ms(gap.anchor_unix_ms, "anchor_unix_ms")?;
     Ok(Incoming::Gap { party, start_ms: gap.start_ms, end_ms: gap.end_ms, reason, anchor_unix_ms })
+}
+
+fn status(status: v1::Status) -> Result<Incoming, InvalidEvent> {
+    let state = match v1::CaptionState::try_from(status.state) {
+        Ok(v1::CaptionState::Live) => CaptionState::Live,
+        Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
+        Ok(v1::CaptionState::FallbackRecogniser) => CaptionState::FallbackRecogniser,
+        Ok(v1::CaptionState::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "state", value: status.state });
+        }
+    };
+    if status.parties_on_hold.len() > MAX_PARTIES {
+        return Err(InvalidEvent::TooLarge { what: "parties on hold", limit: MAX_PARTIES });
+    }
+    let held = status.parties_on_hold.iter().map(|id| PartyId::parse(id));
+    Ok(Incoming::Status {
+        call: CallId::parse(&status.call_id)?,
+        state,
+        is_on_hold: status.is_on_hold,
+        parties_on_hold: held.collect::<Result<_, _>>()?,
+    })
+}
+
+fn consent(consent: v1::Consent) -> Result<Incoming, InvalidEvent> {
+    let state = match v1::ConsentState::try_from(consent.state) {
+        Ok(v1::ConsentState::Awaited) => ConsentState::Awaited,
+        Ok(v1::ConsentState::NotRequired) => ConsentState::NotRequired,
+        Ok(v1::ConsentState::Announced) => ConsentState::Announced,
+        Ok(v1::ConsentState::Granted) => ConsentState::Granted,
+        Ok(v1::ConsentState::Refused) => ConsentState::Refused,
+        Ok(v1::ConsentState::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "consent state", value: consent.state });
+        }
+    };
+    let source = match v1::ConsentSource::try_from(consent.source) {
+        Ok(v1::ConsentSource::Policy) => ConsentSource::Policy,
+        Ok(v1::ConsentSource::Operator) => ConsentSource::Operator,
+        Ok(v1::ConsentSource::Key) => ConsentSource::Key,
+        Ok(v1::ConsentSource::Phrase) => ConsentSource::Phrase,
+        Ok(v1::ConsentSource::Unspecified) | Err(_) => {
+            return Err(InvalidEvent::Unknown { field: "consent source", value: consent.source });
+        }
+    };
+    let call = CallId::parse(&consent.call_id)?;
+    let at_unix_ms = unix_ms(consent.at_unix_ms, "at_unix_ms")?;
+    Ok(Incoming::Consent { call, state, source, at_unix_ms })
 }
 
 fn span(start_ms: u64, end_ms: u64, what: &'static str) -> Result<(), InvalidEvent> {

@@ -7,7 +7,6 @@ use anyhow::Context;
 use clap::Parser;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use web_relay::{Config, Relay, StartError};
 
 /// `EX_USAGE` of sysexits.h: the configuration is bad, starting again will not help.
@@ -34,10 +33,8 @@ fn main() -> ExitCode {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { BAD_CONFIGURATION.into() } else { 0 });
     });
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-
-    let config = match read(&arguments).and_then(|config| Ok(config.check().map(|()| config)?)) {
+    let config = telemetry::init("info").map_err(Into::into).and_then(|()| read(&arguments));
+    let config = match config.and_then(|config| Ok(config.check().map(|()| config)?)) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("web-relay: {error:#}");

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sidetone_proto::CallId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::hub::{ClientId, Hub, OpenError, Output, PublicationId, Pull, Settled};
 use crate::incoming::Incoming;
@@ -86,7 +86,14 @@ impl Switchboard {
             let mut state = self.lock();
             let id = PublicationId(state.take_id());
             state.publications.insert(id, Publication { settled, _room: room });
+            let call = incoming.call().clone();
+            let dropped = state.hub.dropped(&call);
             state.hub.handle_publication(unix_ms(), id, incoming);
+            let now_dropped = state.hub.dropped(&call);
+            // One line for the first of each power of two: a publisher may have much that it sends again.
+            if now_dropped != dropped && now_dropped.is_power_of_two() {
+                info!(%call, dropped = now_dropped, "dropped what came after a refusal of consent");
+            }
             self.drive(&mut state);
         }
         answer

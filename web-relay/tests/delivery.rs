@@ -34,6 +34,7 @@ fn kinds(events: &[Event]) -> Vec<(u64, &'static str)> {
         Event::Final(_) => "final",
         Event::Gap(_) => "gap",
         Event::Status(_) => "status",
+        Event::Consent(_) => "consent",
     };
     events.iter().map(|event| (event.seq(), kind(event))).collect()
 }

@@ -365,3 +365,79 @@ async fn what_keeps_the_relay_from_starting_is_said() {
         Err(StartError::Config(ConfigError::Exposed { .. }))
     ));
 }
+
+fn consent(call: &str, state: v1::ConsentState, at_unix_ms: i64) -> ProtoEvent {
+    let (call_id, source) = (call.to_owned(), v1::ConsentSource::Phrase.into());
+    ProtoEvent::Consent(v1::Consent { call_id, state: state.into(), source, at_unix_ms })
+}
+
+/// Whether any file of a folder holds some bytes.
+fn is_on_disk(folder: &std::path::Path, text: &str) -> bool {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.into_iter().any(|file| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn after_a_refusal_nothing_that_was_said_is_on_the_disk() {
+    const SAID: &str = "my account number is four one one seven";
+    let setup = Setup::new().await;
+    let publisher = setup.publisher();
+    publisher.deliver(started("s-1")).await.unwrap();
+    publisher.deliver(consent("s-1", v1::ConsentState::Announced, 5)).await.unwrap();
+    for segment in 0..50 {
+        publisher.deliver(finished("s-1", segment, SAID)).await.unwrap();
+    }
+    publisher.deliver(finished("s-2", 0, "another call")).await.unwrap();
+    let mut browser = setup.browser().await;
+    browser.follow("s-1", 0).await;
+    browser.next_final().await;
+    assert!(is_on_disk(setup.folder.path(), SAID));
+
+    publisher.deliver(consent("s-1", v1::ConsentState::Refused, 9)).await.unwrap();
+    assert!(!is_on_disk(setup.folder.path(), SAID));
+    assert!(is_on_disk(setup.folder.path(), "another call"));
+    // The reader is told, after what it has been sent before.
+    let told = async {
+        loop {
+            if let ServerMessage::Event(Event::Consent(consent)) = browser.next().await
+                && consent.state == web_relay::event::ConsentState::Refused
+            {
+                return consent;
+            }
+        }
+    };
+    let told = told.await;
+    assert_eq!(told.at_unix_ms, 9);
+    assert_eq!(told.source, web_relay::event::ConsentSource::Phrase);
+
+    // Also after a restart, whatever comes late is acknowledged and dropped.
+    drop(publisher);
+    let setup = setup.restart().await;
+    let publisher = setup.publisher();
+    publisher.deliver(finished("s-1", 99, SAID)).await.unwrap();
+    publisher.announce(ProtoEvent::Caption(v1::Caption {
+        is_final: false,
+        ..caption("s-1", 100, SAID)
+    }));
+    publisher
+        .deliver(ProtoEvent::CallEnded(v1::CallEnded { call_id: "s-1".into(), ended_unix_ms: 11 }))
+        .await
+        .unwrap();
+    let mut browser = setup.browser().await;
+    browser.follow("s-1", 0).await;
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&"call_ended") {
+        match browser.next().await {
+            ServerMessage::Event(Event::CallStarted(_)) => kinds.push("call_started"),
+            ServerMessage::Event(Event::Consent(_)) => kinds.push("consent"),
+            ServerMessage::Event(Event::CallEnded(_)) => kinds.push("call_ended"),
+            ServerMessage::Event(other) => panic!("{other:?} is kept"),
+            _ => {}
+        }
+    }
+    assert_eq!(kinds, ["call_started", "consent", "consent", "call_ended"]);
+    assert!(!is_on_disk(setup.folder.path(), SAID));
+}

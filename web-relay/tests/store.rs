@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use sidetone_proto::{CallId, Party, PartyId, Role};
-use web_relay::event::{CallEnded, CallStarted, Caption, Event, Gap, GapId, GapReason, Word};
+use web_relay::event::{
+    CallEnded, CallStarted, Caption, Consent, ConsentSource, ConsentState, Event, Gap, GapId,
+    GapReason, Word,
+};
 use web_relay::store::{SqliteStore, StoreError, TranscriptStore, Write};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -163,6 +166,41 @@ async fn reserving_numbers_makes_a_call_known() {
 }
 
 #[tokio::test]
+async fn a_database_without_consent_is_brought_up_to_date_and_can_be_purged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../src/store/sqlite/schema_1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO calls VALUES (1, 's-1', 5, 1, '[]', NULL, NULL, 1000, 9);
+         INSERT INTO finals VALUES (1, 1, 2, 'p-0', 'customer', 0, 1, 'said long ago', 0, 9, 7, '[]');",
+    )
+    .unwrap();
+    old.pragma_update(None, "application_id", 0x5369_6465).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.events_after(call(), 0).await.unwrap().len(), 2);
+    let refusal = Event::Consent(Consent {
+        call_id: call(),
+        seq: 1_001,
+        state: ConsentState::Refused,
+        source: ConsentSource::Operator,
+        at_unix_ms: NOW,
+    });
+    store.append(write(Some(refusal.clone()))).await.unwrap();
+    let events = store.events_after(call(), 0).await.unwrap();
+    assert!(matches!(&events[..], [Event::CallStarted(_), last] if *last == refusal), "{events:?}");
+    let loaded = store.load(call()).await.unwrap().unwrap();
+    assert_eq!(loaded.consents, [(NOW, ConsentState::Refused)]);
+    assert_eq!((loaded.last_seq, loaded.finals), (1_001, vec![]));
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(13).any(|window| window == b"said long ago"));
+    }
+}
+
+#[tokio::test]
 async fn a_closed_store_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let store = fill(&folder.path().join("t.db")).await;
@@ -179,7 +217,7 @@ fn databases_that_are_not_ours_are_left_alone() {
     let newer = rusqlite::Connection::open(folder.path().join("newer.db")).unwrap();
     newer.pragma_update(None, "user_version", 7).unwrap();
     let refused = open("newer.db").unwrap_err();
-    assert!(matches!(refused, StoreError::FromTheFuture { found: 7, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::FromTheFuture { found: 7, .. }), "{refused}");
 
     let foreign = rusqlite::Connection::open(folder.path().join("foreign.db")).unwrap();
     foreign.execute_batch("CREATE TABLE theirs (x)").unwrap();

@@ -63,11 +63,7 @@ impl GatewayProcess {
 
     /// Resident memory in KiB.
     pub(super) fn rss_kib(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).context("the gateway has ended")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kib.context("/proc does not say how much memory the gateway takes")
+        cpu::rss_kib(self.child.id()).context("the gateway has ended")
     }
 
     /// The value of a metric without labels; 0 if nothing was measured yet.

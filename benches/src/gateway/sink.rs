@@ -135,14 +135,17 @@ impl Shared {
                     lost.sample_position + lost.samples
                 }
                 Message::End(end) => {
-                    let ack = AudioAck { sample_position: end.sample_position, next_segment: 0 };
+                    let ack =
+                        AudioAck { sample_position: end.sample_position, ..AudioAck::default() };
                     let _ = acks.send(Ok(ack)).await;
                     return;
                 }
+                // Nobody refuses anything here.
+                Message::Discard(_) => return,
             };
             if end - acknowledged >= ACKNOWLEDGED_EVERY.as_secs() * rate {
                 acknowledged = end;
-                let ack = AudioAck { sample_position: end, next_segment: 0 };
+                let ack = AudioAck { sample_position: end, ..AudioAck::default() };
                 if acks.send(Ok(ack)).await.is_err() {
                     return;
                 }

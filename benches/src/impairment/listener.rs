@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use pipeline::captions::{Caption, CaptionAssembler};
 use pipeline::resample::Resampler;
 use pipeline::rtp::{PartyAudio, PayloadFormat, RtpReceiver, RtpRejected};
-use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent};
+use pipeline::speech::{Endpointing, SAMPLE_RATE, Segmenter, SpeechEvent, Window};
 use transcriber::recogniser::{Recogniser, Search};
 
 /// What gateway and transcriber make of one party's packets, in virtual time and without partials.
@@ -16,6 +16,8 @@ pub(super) struct Listener {
     heard: u64,
     segmenter: Segmenter,
     captions: CaptionAssembler,
+    /// The last draft of the utterance that goes on. It alone counts, so it alone is recognised.
+    draft: Option<Window>,
     finals: Vec<String>,
 }
 
@@ -30,6 +32,7 @@ impl Listener {
             heard: 0,
             segmenter: Segmenter::new(Endpointing::default(), 0, 0),
             captions: CaptionAssembler::default(),
+            draft: None,
             finals: Vec::new(),
         })
     }
@@ -93,16 +96,25 @@ impl Listener {
         recogniser: &mut dyn Recogniser,
     ) -> anyhow::Result<()> {
         for event in events {
-            let caption: Option<Caption> = match event {
-                SpeechEvent::Partial(_) => None,
+            let captions: [Option<Caption>; 2] = match event {
+                SpeechEvent::Partial(_) => [None, None],
                 SpeechEvent::Draft(window) => {
                     self.captions.draft_requested(&window);
-                    let hypothesis = recogniser.recognise(&window, Search::Greedy)?;
-                    self.captions.draft_recognised(window, hypothesis)
+                    self.draft = Some(window);
+                    [None, None]
                 }
-                SpeechEvent::End { segment } => self.captions.ended(segment),
+                SpeechEvent::End { segment } => {
+                    let recognised = match self.draft.take() {
+                        Some(window) => {
+                            let hypothesis = recogniser.recognise(&window, Search::Greedy)?;
+                            self.captions.draft_recognised(window, hypothesis)
+                        }
+                        None => None,
+                    };
+                    [recognised, self.captions.ended(segment)]
+                }
             };
-            let finished = caption.filter(|caption| caption.is_final);
+            let finished = captions.into_iter().flatten().filter(|caption| caption.is_final);
             self.finals.extend(finished.map(|caption| caption.text));
         }
         Ok(())

@@ -17,7 +17,7 @@ const FRAME: Duration = Duration::from_millis(20);
 const BURST: u32 = 5;
 
 /// How a network treats packets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Network {
     /// Each packet is lost with this probability, in percent.
     Random(f64),
@@ -39,6 +39,11 @@ impl Network {
         let random = [0.0, 1.0, 5.0, 10.0, 20.0].map(Self::Random);
         let bursts = [1.0, 5.0, 10.0].map(Self::Bursts);
         random.into_iter().chain(bursts).chain([Self::Jitter(80)])
+    }
+
+    /// Whether another run may bring something else.
+    pub(super) fn depends_on_luck(self) -> bool {
+        self.loss_percent() > 0.0 || self.jitter_ms() > 0
     }
 
     pub(super) fn kind(self) -> &'static str {

@@ -1,12 +1,13 @@
 //! The configuration file as written: its sections, their defaults, and what they mean.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
-use crate::control::consent::Policies;
+use crate::control::consent::{GroupPolicy, Phrases, Policy};
 
 /// The file as written. Turn it into a [`Config`](super::Config) with [`Config::check`](super::Config::check).
 #[derive(Clone, Debug, Deserialize)]
@@ -22,9 +23,9 @@ pub struct ConfigFile {
     /// What operators see, and how the gateway goes down.
     #[serde(default)]
     pub operations: OperationsSection,
-    /// What has to be said before a call is transcribed.
+    /// What has to be said before a call is transcribed, and how that is told.
     #[serde(default)]
-    pub consent: Policies,
+    pub consent: ConsentSection,
     /// Control by hand.
     #[serde(default)]
     pub control: ControlSection,
@@ -110,6 +111,26 @@ pub struct OperationsSection {
     pub listen: Option<String>,
     /// How long a shutdown waits for the last audio to be acknowledged, in seconds, 1 to 300.
     pub drain_seconds: u64,
+}
+
+/// `[consent]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsentSection {
+    /// Of every agent who is in none of the groups.
+    pub policy: Policy,
+    /// By name. An agent in several groups has the strictest policy of them.
+    pub groups: BTreeMap<String, GroupPolicy>,
+    /// The key by which a customer agrees: one of `0` to `9`, `*`, `#`.
+    pub granted_key: Option<char>,
+    /// The key by which anyone objects.
+    pub refused_key: Option<char>,
+    /// By which the parties are told.
+    pub announced_phrases: Phrases,
+    /// By which somebody agrees.
+    pub granted_phrases: Phrases,
+    /// By which somebody objects.
+    pub refused_phrases: Phrases,
 }
 
 /// `[control]`

@@ -1,7 +1,9 @@
 //! What the control plane asks for, and what it is told in return.
 
-use sidetone_proto::CallId;
+use sidetone_proto::{CallId, PartyId};
 
+use super::consent::{Notice, Source, State};
+use super::roster::is_same;
 use crate::ringcentral::{Advice, Error, advise};
 use crate::sip::LegId;
 use crate::supervision::{SuperviseRequest, Target};
@@ -9,10 +11,10 @@ use crate::supervision::{SuperviseRequest, Target};
 /// Something for the shell to do. The first four are REST requests, whose results the board waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read an agent's presence, for [`Board::handle_presence`](super::Board::handle_presence).
+    /// Read the presence of some agents, for [`Board::handle_presence`](super::Board::handle_presence).
     Presence {
-        /// The agent's extension id.
-        agent: String,
+        /// Their extension ids, as many as one request may have.
+        agents: Vec<String>,
     },
     /// Read a session, for [`Board::handle_session`](super::Board::handle_session).
     Look {
@@ -47,11 +49,36 @@ pub enum Action {
         /// Whether it is kept back.
         is_withheld: bool,
     },
+    /// Somebody on a call was put on hold, or taken off it.
+    Hold {
+        /// Which call.
+        call: CallId,
+        /// Who is on hold now.
+        hold: Hold,
+        /// Since when, in milliseconds since the Unix epoch, if RingCentral has said so.
+        since_unix_ms: Option<i64>,
+    },
+    /// Tell the relay of the consent to a call's transcription. After a refusal, forget what was heard.
+    Consent {
+        /// Which call's.
+        call: CallId,
+        /// What it is told.
+        notice: Notice,
+    },
     /// No further leg of the call will come: its transcript ends.
     Release {
         /// Which.
         call: CallId,
     },
+}
+
+/// Whose audio is not to be transcribed: RingCentral plays music to whoever waits, as if the others said it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// The whole conversation pauses.
+    pub is_everyone: bool,
+    /// Otherwise these only.
+    pub parties: Vec<PartyId>,
 }
 
 /// What became of a supervise request.
@@ -113,11 +140,27 @@ pub enum LegNews {
         /// The call.
         call: CallId,
     },
+    /// A party has told of consent, by a key or a phrase.
+    Consent {
+        /// The call.
+        call: CallId,
+        /// What it said.
+        state: State,
+        /// How.
+        source: Source,
+    },
     /// Two legs of a call that should carry one party each carry the same audio.
     SameAudio {
         /// The call.
         call: CallId,
     },
+}
+
+impl Hold {
+    /// Whether what comes on a party's leg belongs to the hold.
+    pub fn covers(&self, party: &PartyId) -> bool {
+        self.is_everyone || self.parties.iter().any(|it| is_same(it.as_str(), party.as_str()))
+    }
 }
 
 impl Action {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sidetone_proto::{CallId, PartyId, Role};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::action::{Action, LegNews, Outcome, Refusal};
 use super::call::{Call, Context, Finish};
-use super::consent::{self, Policies};
+use super::consent::{self, Consent, Policies, Source};
 use super::handle::ControlError;
+use super::outage::Outage;
+use super::search::Search;
 use super::view::{CallView, PartyView};
 use crate::config::Supervise;
 use crate::ringcentral::{ActiveCall, Advice, Notification, Session, SessionEvent};
@@ -30,9 +32,6 @@ const MEMORY: Duration = Duration::from_secs(30);
 /// Ended calls that are remembered. When full, the oldest is forgotten.
 const MEMORY_CAPACITY: usize = 1024;
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(8);
-
 /// What the board goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -44,7 +43,7 @@ pub struct Settings {
     pub policies: Policies,
     /// Calls that may be listened to at once.
     pub max_calls: usize,
-    /// Between two presence requests. Each agent is looked at once per round.
+    /// Between two presence requests while no notifications come; at least 5 s while they do.
     pub poll_interval: Duration,
 }
 
@@ -65,27 +64,18 @@ pub struct Board {
     /// Requests under way.
     requests: usize,
     search: Search,
-}
-
-/// The way through the agents' presence.
-#[derive(Debug)]
-struct Search {
-    /// The next agent.
-    next: usize,
-    /// Agents that are still to be read without a pause in between.
-    hurried: usize,
-    /// When the next one is read; `None` while one is.
-    due: Option<Instant>,
-    retry: Duration,
+    outage: Outage,
+    /// The time of the last input.
+    now: Instant,
 }
 
 impl Board {
     /// A board without calls, which begins with a look at every agent.
     pub fn new(now: Instant, settings: Settings) -> Self {
-        let search =
-            Search { next: 0, hurried: settings.agents.len(), due: Some(now), retry: FIRST_RETRY };
+        let agents: Arc<[String]> = settings.agents.clone().into();
         Self {
-            agents: settings.agents.clone().into(),
+            search: Search::new(now, agents.clone(), settings.poll_interval),
+            agents,
             settings,
             owner: None,
             is_registered: false,
@@ -95,7 +85,8 @@ impl Board {
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
             requests: 0,
-            search,
+            outage: Outage::default(),
+            now,
         }
     }
 
@@ -106,7 +97,11 @@ impl Board {
 
     /// Whether the device can be called. Until it can, nothing is searched or asked for.
     pub fn handle_registered(&mut self, now: Instant, is_registered: bool) {
-        self.is_registered = is_registered;
+        let was_registered = std::mem::replace(&mut self.is_registered, is_registered);
+        if is_registered && !was_registered {
+            // Nobody was looked at while the device could not be called.
+            self.search.hurry(now);
+        }
         self.each(now, Call::settle);
     }
 
@@ -115,40 +110,45 @@ impl Board {
         match notification {
             Notification::Session(event) => self.handle_event(now, event),
             Notification::Missed => {
-                self.search.hurried = self.agents.len();
-                self.search.due = self.search.due.map(|due| due.min(now));
+                self.search.notified(now, true);
+                self.search.hurry(now);
                 self.each(now, Call::look_again);
+            }
+            Notification::Lost => {
+                self.now = now;
+                self.search.notified(now, false);
             }
         }
     }
 
-    /// The answer to [`Action::Presence`].
+    /// The answer to [`Action::Presence`]: the calls of each agent that RingCentral shows.
     pub fn handle_presence(
         &mut self,
         now: Instant,
-        agent: &str,
-        presence: Result<Vec<ActiveCall>, Refusal>,
+        agents: &[String],
+        presence: Result<Vec<(String, Vec<ActiveCall>)>, Refusal>,
     ) {
-        self.requests = self.requests.saturating_sub(1);
-        let calls = match presence {
-            Ok(calls) => calls,
+        self.answered(now, presence.as_ref().err());
+        match presence {
+            Ok(shown) => {
+                self.search.succeeded(now, agents.len());
+                for (agent, calls) in shown {
+                    self.see(now, &agent, &calls);
+                }
+            }
             Err(Refusal { advice, why }) => {
                 warn!(why, "could not look for calls");
-                let pause = match advice {
-                    Advice::Wait(pause) => pause,
-                    _ => self.search.retry,
-                };
-                self.search.retry = (self.search.retry * 2).min(LAST_RETRY);
-                self.search.due = Some(now + pause);
-                return;
+                match advice {
+                    // None of them exists: the others are looked at all the same.
+                    Advice::Gone => self.search.succeeded(now, agents.len()),
+                    advice => self.search.failed(now, advice),
+                }
             }
-        };
-        self.search.retry = FIRST_RETRY;
-        self.search.next = (self.search.next + 1) % self.agents.len().max(1);
-        self.search.hurried = self.search.hurried.saturating_sub(1);
-        let is_hurried = self.search.hurried > 0;
-        let pause = if is_hurried { Duration::ZERO } else { self.settings.poll_interval };
-        self.search.due = Some(now + pause);
+        }
+    }
+
+    /// What an agent's presence lists.
+    fn see(&mut self, now: Instant, agent: &str, calls: &[ActiveCall]) {
         let listed: Vec<(CallId, bool)> = calls
             .iter()
             .filter_map(|call| {
@@ -177,7 +177,7 @@ impl Board {
         call: &CallId,
         session: Result<Session, Refusal>,
     ) {
-        self.requests = self.requests.saturating_sub(1);
+        self.answered(now, session.as_ref().err());
         self.with(now, call, |it, context| it.looked(context, session));
     }
 
@@ -189,7 +189,11 @@ impl Board {
         target: &Target,
         outcome: Outcome,
     ) {
-        self.requests = self.requests.saturating_sub(1);
+        match &outcome {
+            Outcome::Accepted { .. } => self.answered(now, None),
+            Outcome::Refused(refusal) => self.answered(now, Some(refusal)),
+            Outcome::Denied { .. } => self.not_sent(now),
+        }
         self.with(now, call, |it, context| it.supervised(context, target, outcome));
     }
 
@@ -201,7 +205,7 @@ impl Board {
         party: &str,
         deleted: Result<(), Refusal>,
     ) {
-        self.requests = self.requests.saturating_sub(1);
+        self.answered(now, deleted.as_ref().err());
         self.with(now, call, |it, context| it.deleted(context, party, deleted));
     }
 
@@ -228,6 +232,9 @@ impl Board {
             }
             LegNews::Silent { call } => {
                 self.with(now, &call, Call::look_again);
+            }
+            LegNews::Consent { call, state, source } => {
+                self.with(now, &call, |it, context| it.consented(context, state, source));
             }
             LegNews::SameAudio { call } => {
                 self.with(now, &call, Call::same_audio);
@@ -259,18 +266,28 @@ impl Board {
         self.with(now, call, Call::stop).ok_or_else(|| ControlError::UnknownCall(call.clone()))
     }
 
-    /// The parties of a call have said something to being transcribed.
+    /// An operator knows what the parties of a call have said to being transcribed. A refusal counts when the call is over,
+    /// too: the relay may have it still.
     ///
     /// # Errors
-    /// [`ControlError::UnknownCall`].
+    /// [`ControlError::UnknownCall`], unless it is a refusal.
     pub fn consent(
         &mut self,
         now: Instant,
         call: &CallId,
         state: consent::State,
     ) -> Result<(), ControlError> {
-        self.with(now, call, |it, context| it.consented(context, state))
-            .ok_or_else(|| ControlError::UnknownCall(call.clone()))
+        let by_operator = Source::Operator;
+        if self.with(now, call, |it, context| it.consented(context, state, by_operator)).is_some() {
+            return Ok(());
+        }
+        if state != consent::State::Refused {
+            return Err(ControlError::UnknownCall(call.clone()));
+        }
+        let mut consent = Consent::default();
+        consent.learn(state, by_operator);
+        self.ready.push_back(Action::Consent { call: call.clone(), notice: consent.notice() });
+        Ok(())
     }
 
     /// Every call that is followed, by id. `unix_ms` is the wall clock at `now`.
@@ -284,6 +301,7 @@ impl Board {
             why: call.why(),
             parties: parties(call),
             consent: call.consent.state(),
+            consent_source: call.consent.source(),
             is_withheld: call.is_withheld(),
             is_mixed: call.is_heard_mixed(),
         };
@@ -295,7 +313,7 @@ impl Board {
         if let Some(action) = self.ready.pop_front() {
             return Some(action);
         }
-        if self.requests >= MAX_REQUESTS {
+        if !self.has_room() || !self.outage.admits(self.now) {
             return None;
         }
         let action = self.waiting.pop_front()?;
@@ -305,18 +323,18 @@ impl Board {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let search = self.search.due.filter(|_| self.is_registered);
-        self.calls.values().filter_map(Call::poll_timeout).chain(search).min()
+        let search = self.search.poll_timeout().filter(|_| self.is_registered);
+        let probe = self.outage.poll_timeout().filter(|_| self.has_room());
+        self.calls.values().filter_map(Call::poll_timeout).chain(search).chain(probe).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         if self.is_registered
-            && self.search.due.is_some_and(|due| due <= now)
-            && let Some(agent) = self.agents.get(self.search.next)
+            && let Some(agents) = self.search.begin(now)
         {
-            self.search.due = None;
-            self.waiting.push_back(Action::Presence { agent: agent.clone() });
+            self.waiting.push_back(Action::Presence { agents });
         }
         let is_due = |call: &Call| call.poll_timeout().is_some_and(|due| due <= now);
         let due = self.calls.iter().filter(|(_, call)| is_due(call)).map(|(id, _)| id.clone());
@@ -325,19 +343,52 @@ impl Board {
         }
     }
 
+    /// A request came back, with what was wrong if it was refused.
+    fn answered(&mut self, now: Instant, refusal: Option<&Refusal>) {
+        match refusal.map(|refusal| refusal.advice) {
+            Some(Advice::Unavailable) => {
+                self.requests = self.requests.saturating_sub(1);
+                self.now = now;
+                self.outage.failed(now);
+            }
+            // A rate limit may have kept it from being sent.
+            Some(Advice::Wait(_)) => self.not_sent(now),
+            _ => {
+                self.requests = self.requests.saturating_sub(1);
+                self.now = now;
+                if self.outage.answered() {
+                    info!("ringcentral serves requests again");
+                    self.search.hurry(now);
+                    self.each(now, Call::recover);
+                }
+            }
+        }
+    }
+
+    fn not_sent(&mut self, now: Instant) {
+        self.requests = self.requests.saturating_sub(1);
+        self.now = now;
+        self.outage.postponed(now);
+    }
+
+    /// Whether a request waits for its turn, and one more may be under way.
+    fn has_room(&self) -> bool {
+        self.requests < MAX_REQUESTS && !self.waiting.is_empty()
+    }
+
     fn handle_event(&mut self, now: Instant, event: SessionEvent) {
         let Ok(call) = CallId::parse(&event.telephony_session_id) else {
             debug!("an event names no call");
             return;
         };
+        let news = (event.sequence, event.unix_ms());
         for party in event.parties {
             let is_monitored =
                 party.extension_id().is_some_and(|own| self.agents.iter().any(|it| it == own));
             if is_monitored && party.is_live() {
                 self.follow(now, &call, false);
             }
-            let moved =
-                self.with(now, &call, |it, context| it.hear(context, event.sequence, party));
+            let moved = self.with(now, &call, |it, context| it.hear(context, news, party));
             if let Some(peer) = moved.flatten()
                 && let Ok(peer) = CallId::parse(&peer.telephony_session_id)
                 && peer != call
@@ -378,6 +429,7 @@ impl Board {
         id: &CallId,
         act: impl FnOnce(&mut Call, Context<'_>) -> T,
     ) -> Option<T> {
+        self.now = now;
         let context = Context {
             now,
             owner: self.owner.as_deref(),

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use sidetone_proto::CallId;
 use tracing::warn;
 
-use super::action::{Action, Outcome, Refusal};
+use super::action::{Action, Hold, Outcome, Refusal};
 use super::attachment::{Attachment, State};
-use super::consent::{self, Consent, Decision, Policies};
+use super::consent::{self, Consent, Decision, Notice, Policies};
 use super::roster::{Change, Plan, Roster, is_same};
 use super::view::Stage;
 use crate::ringcentral::{Advice, PeerId, Session, SessionParty};
@@ -83,6 +83,13 @@ pub(super) struct Call {
     is_released: bool,
     /// What the shell was last told about the call's audio.
     is_withheld: bool,
+    hold: Hold,
+    /// When that of which was told last happened, in milliseconds since the Unix epoch.
+    happened_unix_ms: Option<i64>,
+    /// What the relay was last told about consent.
+    notice: Option<Notice>,
+    /// Whether the relay knows the call: a leg was up.
+    is_known: bool,
     /// A stuck party of ours is to be deleted, if the next look finds one.
     cleans_up: bool,
     request: Option<Request>,
@@ -127,6 +134,10 @@ impl Call {
             is_stopped: false,
             is_released: false,
             is_withheld: false,
+            hold: Hold::default(),
+            happened_unix_ms: None,
+            notice: None,
+            is_known: false,
             cleans_up: false,
             request: None,
             look_by: Some(if looks { now } else { now + ABSENT_INTERVAL }),
@@ -142,11 +153,12 @@ impl Call {
         }
     }
 
-    /// An event tells of a party. Gives where the party has gone to, if it has gone to another call.
+    /// An event tells of a party, and when it happened (milliseconds since the Unix epoch). Gives where the party has
+    /// gone to, if it has gone to another call.
     pub(super) fn hear(
         &mut self,
         context: Context<'_>,
-        sequence: u64,
+        (sequence, unix_ms): (u64, Option<i64>),
         party: SessionParty,
     ) -> Option<PeerId> {
         let moved = party.moved_to().cloned();
@@ -163,6 +175,7 @@ impl Call {
                 }
             }
         }
+        self.happened_unix_ms = unix_ms;
         self.settle(context);
         moved
     }
@@ -184,6 +197,15 @@ impl Call {
     /// Events may have been missed, or nothing is to be heard: read the session.
     pub(super) fn look_again(&mut self, context: Context<'_>) {
         self.look_at(context.now);
+        self.settle(context);
+    }
+
+    /// RingCentral is well again after an outage: what it did not serve is asked for now.
+    pub(super) fn recover(&mut self, context: Context<'_>) {
+        self.attachments.iter_mut().for_each(Attachment::hurry);
+        if self.trouble.is_some() {
+            self.look_at(context.now);
+        }
         self.settle(context);
     }
 
@@ -276,10 +298,14 @@ impl Call {
             return false;
         };
         attachment.up(now, leg, supervisor);
+        self.is_known = true;
         if self.consent.is_required() {
             // Consent may have changed since the leg was asked for.
             let (call, is_withheld) = (self.id.clone(), self.is_withheld());
             self.actions.push_back(Action::Forward { call, is_withheld });
+        }
+        if self.hold != Hold::default() {
+            self.tell_hold(None);
         }
         self.look_at(now + VERIFICATION);
         self.settle(context);
@@ -328,8 +354,14 @@ impl Call {
         self.settle(context);
     }
 
-    pub(super) fn consented(&mut self, context: Context<'_>, state: consent::State) {
-        self.consent.learn(state);
+    /// Somebody has told of consent.
+    pub(super) fn consented(
+        &mut self,
+        context: Context<'_>,
+        state: consent::State,
+        source: consent::Source,
+    ) {
+        self.consent.learn(state, source);
         self.settle(context);
     }
 
@@ -384,7 +416,12 @@ impl Call {
                 let pause = if *advice == Advice::Gone { Duration::ZERO } else { SETTLING };
                 self.look_at(now + pause);
             }
-            Advice::Unavailable => attachment.retry(now, LAST_UNAVAILABLE, why),
+            Advice::Unavailable => {
+                attachment.retry(now, LAST_UNAVAILABLE, why);
+                // It may have been served all the same: then its party would ring for good.
+                self.cleans_up = true;
+                self.look_at(now + SETTLING);
+            }
             Advice::Wait(pause) => attachment.wait(now, *pause, why),
             Advice::Reregister => {
                 attachment.retry(now, LAST_RETRY, why);
@@ -416,6 +453,11 @@ impl Call {
         if self.attachments.iter().any(is_due) && !is_listed {
             self.trouble = Some("the session does not list the supervisor".to_owned());
         }
+    }
+
+    fn tell_hold(&mut self, since_unix_ms: Option<i64>) {
+        let (call, hold) = (self.id.clone(), self.hold.clone());
+        self.actions.push_back(Action::Hold { call, hold, since_unix_ms });
     }
 
     fn look_at(&mut self, at: Instant) {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sidetone_proto::{Role, v1};
+
+use crate::media::ConsentKeys;
 
 /// What has to happen before a call is transcribed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +49,11 @@ pub enum Decision {
 pub struct Consent {
     policy: Policy,
     state: State,
+    source: Source,
 }
 
 /// The policy of the account, and of groups of agents that differ from it: `[consent]` of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
     /// Of every agent who is in none of the groups.
     pub policy: Policy,
@@ -68,21 +71,61 @@ pub struct GroupPolicy {
     pub agents: Vec<String>,
 }
 
-/// What in a call changes its consent.
+/// How somebody has told of consent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Nobody has: it is what the policy says.
+    #[default]
+    Policy,
+    /// An operator, or a program of theirs.
+    Operator,
+    /// A party, by a key.
+    Key,
+    /// A party, by a phrase.
+    Phrase,
+}
+
+/// What the relay is told, to be shown and kept with the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// With the policy, while nobody has said anything.
+    pub state: v1::ConsentState,
+    /// How that became known.
+    pub source: v1::ConsentSource,
+}
+
+/// What the parties of a call do or say to tell of consent: `[consent]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The key by which a party agrees, such as `1`.
-    pub grant_digit: Option<char>,
-    /// The key by which a party objects, such as `9`.
-    pub refuse_digit: Option<char>,
-    /// What an agent or a prompt says when monitoring is announced. Compared word by word, without case or punctuation.
-    pub announcements: Vec<String>,
+    /// The key by which a customer agrees, such as `1`. That of an agent, or on a leg with both voices, means nothing.
+    pub granted_key: Option<char>,
+    /// The key by which anyone objects, such as `9`.
+    pub refused_key: Option<char>,
+    /// By which the parties are told.
+    pub announced_phrases: Phrases,
+    /// By which somebody agrees.
+    pub granted_phrases: Phrases,
+    /// By which somebody objects.
+    pub refused_phrases: Phrases,
+}
+
+/// Phrases, by who must say them. On a leg with both voices, and of a party whose role is unknown, only `anyone` counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phrases {
+    /// On the agent's leg.
+    pub agent: Vec<String>,
+    /// On the customer's leg.
+    pub customer: Vec<String>,
+    /// On any leg.
+    pub anyone: Vec<String>,
 }
 
 impl Consent {
     /// Nobody has said anything yet.
     pub fn under(policy: Policy) -> Self {
-        Self { policy, state: State::Unknown }
+        Self { policy, ..Self::default() }
     }
 
     /// What is known.
@@ -90,16 +133,33 @@ impl Consent {
         self.state
     }
 
+    /// How it became known.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// What the relay is to be told.
+    pub fn notice(&self) -> Notice {
+        let state = match (self.state, self.policy) {
+            (State::Unknown, Policy::Required) => v1::ConsentState::Awaited,
+            (State::Unknown, Policy::NotRequired) => v1::ConsentState::NotRequired,
+            (State::Announced, _) => v1::ConsentState::Announced,
+            (State::Granted, _) => v1::ConsentState::Granted,
+            (State::Refused, _) => v1::ConsentState::Refused,
+        };
+        Notice { state, source: self.source.into() }
+    }
+
     /// Takes note of what was said. A refusal is final, and an announcement takes back no agreement. Whether anything
     /// changed.
-    pub fn learn(&mut self, state: State) -> bool {
+    pub fn learn(&mut self, state: State, source: Source) -> bool {
         let is_news = match (self.state, state) {
             (State::Refused, _) | (_, State::Unknown) => false,
             (State::Granted, State::Announced) => false,
             (known, new) => known != new,
         };
         if is_news {
-            self.state = state;
+            (self.state, self.source) = (state, source);
         }
         is_news
     }
@@ -142,28 +202,74 @@ impl Policies {
 }
 
 impl Rules {
-    /// What a key that a party pressed says.
-    pub fn digit(&self, digit: char) -> Option<State> {
-        match digit {
-            _ if Some(digit) == self.refuse_digit => Some(State::Refused),
-            _ if Some(digit) == self.grant_digit => Some(State::Granted),
-            _ => None,
-        }
+    /// The keys that a party of this role can tell by.
+    pub fn keys(&self, role: Role) -> Option<ConsentKeys> {
+        let granted = self.granted_key.filter(|_| role == Role::Customer);
+        let keys = ConsentKeys { granted, refused: self.refused_key };
+        (keys.granted.is_some() || keys.refused.is_some()).then_some(keys)
     }
 
-    /// What an utterance says.
-    pub fn utterance(&self, text: &str) -> Option<State> {
-        let said = words(text);
-        let announced = self.announcements.iter().map(|phrase| words(phrase)).any(|phrase| {
-            !phrase.is_empty() && said.windows(phrase.len()).any(|window| window == phrase)
-        });
-        announced.then_some(State::Announced)
+    /// The phrases that a party of this role can tell by.
+    pub fn phrases(&self, role: Role) -> Option<v1::ConsentPhrases> {
+        let phrases = v1::ConsentPhrases {
+            announced: self.announced_phrases.of(role),
+            granted: self.granted_phrases.of(role),
+            refused: self.refused_phrases.of(role),
+        };
+        (phrases != v1::ConsentPhrases::default()).then_some(phrases)
     }
 }
 
-fn words(text: &str) -> Vec<String> {
-    let separates = |letter: char| !letter.is_alphanumeric() && letter != '\'';
-    text.split(separates).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+impl Phrases {
+    fn of(&self, role: Role) -> Vec<String> {
+        let own = match role {
+            Role::Agent => self.agent.as_slice(),
+            Role::Customer => self.customer.as_slice(),
+            Role::Mixed | Role::Unknown => &[],
+        };
+        [own, &self.anyone].concat()
+    }
+
+    /// All of them, whoever must say them.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.agent.iter().chain(&self.customer).chain(&self.anyone)
+    }
+}
+
+impl From<Source> for v1::ConsentSource {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Policy => Self::Policy,
+            Source::Operator => Self::Operator,
+            Source::Key => Self::Key,
+            Source::Phrase => Self::Phrase,
+        }
+    }
+}
+
+impl State {
+    /// What a party has said, if it has.
+    pub fn said(state: v1::ConsentState) -> Option<Self> {
+        match state {
+            v1::ConsentState::Announced => Some(Self::Announced),
+            v1::ConsentState::Granted => Some(Self::Granted),
+            v1::ConsentState::Refused => Some(Self::Refused),
+            v1::ConsentState::Unspecified
+            | v1::ConsentState::Awaited
+            | v1::ConsentState::NotRequired => None,
+        }
+    }
+}
+
+impl From<v1::ConsentSource> for Source {
+    fn from(source: v1::ConsentSource) -> Self {
+        match source {
+            v1::ConsentSource::Operator => Self::Operator,
+            v1::ConsentSource::Key => Self::Key,
+            v1::ConsentSource::Phrase => Self::Phrase,
+            v1::ConsentSource::Policy | v1::ConsentSource::Unspecified => Self::Policy,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +289,7 @@ mod tests {
                 [(Policy::Required, required), (Policy::NotRequired, not_required)]
             {
                 let mut consent = Consent::under(policy);
-                assert_eq!(consent.learn(state), state != State::Unknown);
+                assert_eq!(consent.learn(state, Source::Operator), state != State::Unknown);
                 assert_eq!(consent.decision(), decision, "{policy:?} {state:?}");
             }
         }
@@ -192,50 +298,63 @@ mod tests {
     #[test]
     fn a_refusal_is_final_and_an_agreement_outlives_an_announcement() {
         let mut consent = Consent::under(Policy::Required);
-        assert!(consent.learn(State::Granted));
-        assert!(!consent.learn(State::Announced));
-        assert_eq!(consent.state(), State::Granted);
-        assert!(consent.learn(State::Refused));
+        assert!(consent.learn(State::Granted, Source::Key));
+        assert!(!consent.learn(State::Announced, Source::Phrase));
+        assert_eq!((consent.state(), consent.source()), (State::Granted, Source::Key));
+        assert!(consent.learn(State::Refused, Source::Phrase));
         for state in [State::Unknown, State::Announced, State::Granted, State::Refused] {
-            assert!(!consent.learn(state));
+            assert!(!consent.learn(state, Source::Operator));
         }
         assert_eq!(consent.decision(), Decision::StopAndPurge);
+        let notice = consent.notice();
+        assert_eq!(notice.state, v1::ConsentState::Refused);
+        assert_eq!(notice.source, v1::ConsentSource::Phrase);
     }
 
     #[test]
     fn a_group_overrides_the_account_and_the_strictest_group_holds() {
-        let policies: Policies = toml::from_str(
-            "policy = \"not_required\"\n\
-             [groups.europe]\npolicy = \"required\"\nagents = [\"1\", \"2\"]\n\
-             [groups.sales]\npolicy = \"not_required\"\nagents = [\"2\", \"3\"]\n",
-        )
-        .unwrap();
-        let of = ["1", "2", "3", "4"].map(|agent| policies.of(agent));
         let (yes, no) = (Policy::Required, Policy::NotRequired);
-        assert_eq!(of, [yes, yes, no, no]);
-        assert!(toml::from_str::<Policies>("polcy = \"required\"").is_err());
+        let group = |policy, agents: [&str; 2]| {
+            let agents = agents.map(str::to_owned).into();
+            GroupPolicy { policy, agents }
+        };
+        let groups = BTreeMap::from([
+            ("europe".to_owned(), group(yes, ["1", "2"])),
+            ("sales".to_owned(), group(no, ["2", "3"])),
+        ]);
+        let policies = Policies { policy: no, groups };
+        assert_eq!(["1", "2", "3", "4"].map(|agent| policies.of(agent)), [yes, yes, no, no]);
     }
 
     #[test]
-    fn digits_and_phrases_change_consent() {
-        let rules = Rules {
-            grant_digit: Some('1'),
-            refuse_digit: Some('9'),
-            announcements: vec!["this call may be monitored".into(), String::new()],
+    fn keys_and_phrases_count_by_who_says_them() {
+        let phrases = |agent: &[&str], customer: &[&str], anyone: &[&str]| {
+            let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            Phrases { agent: own(agent), customer: own(customer), anyone: own(anyone) }
         };
-        assert_eq!(
-            ['1', '9', '5'].map(|digit| rules.digit(digit)),
-            [Some(State::Granted), Some(State::Refused), None]
-        );
-        for (text, state) in [
-            ("Hello! This call, may be MONITORED for quality.", Some(State::Announced)),
-            ("this call may not be monitored", None),
-            ("monitored this call may be", None),
-            ("", None),
+        let rules = Rules {
+            granted_key: Some('1'),
+            refused_key: Some('9'),
+            announced_phrases: phrases(&["a"], &[], &[]),
+            granted_phrases: phrases(&[], &["b"], &[]),
+            refused_phrases: phrases(&[], &["c"], &["d"]),
+        };
+        let keys = |granted| Some(ConsentKeys { granted, refused: Some('9') });
+        for (role, granted, announced, agreed, refused) in [
+            (Role::Agent, None, &["a"][..], &[][..], &["d"][..]),
+            (Role::Customer, Some('1'), &[], &["b"], &["c", "d"]),
+            (Role::Mixed, None, &[], &[], &["d"]),
+            (Role::Unknown, None, &[], &[], &["d"]),
         ] {
-            assert_eq!(rules.utterance(text), state, "{text}");
+            assert_eq!(rules.keys(role), keys(granted), "{role}");
+            let phrases = rules.phrases(role).unwrap();
+            let lists = (phrases.announced, phrases.granted, phrases.refused);
+            let own = |texts: &[&str]| texts.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            assert_eq!(lists, (own(announced), own(agreed), own(refused)), "{role}");
         }
-        assert_eq!(Rules::default().utterance("anything"), None);
-        assert_eq!(Rules::default().digit('1'), None);
+        assert_eq!(Rules::default().keys(Role::Customer), None);
+        assert_eq!(Rules::default().phrases(Role::Customer), None);
+        let grant_only = Rules { granted_key: Some('1'), ..Rules::default() };
+        assert_eq!(grant_only.keys(Role::Agent), None);
     }
 }

@@ -76,10 +76,11 @@ impl Control {
         self.ask(|reply| Command::Stop { call, reply }).await?
     }
 
-    /// Notes what the parties of a call have said to being transcribed. A refusal hangs up every leg, and is final.
+    /// Notes what the parties of a call have said to being transcribed. A refusal hangs up every leg, has the relay delete
+    /// what was said, also of a call that is over, and is final.
     ///
     /// # Errors
-    /// [`ControlError::InvalidId`], [`ControlError::UnknownCall`], [`ControlError::Closed`].
+    /// [`ControlError::InvalidId`], [`ControlError::UnknownCall`] unless it is a refusal, [`ControlError::Closed`].
     pub async fn consent(&self, session: &str, state: consent::State) -> Result<(), ControlError> {
         let call = parse(session)?;
         self.ask(|reply| Command::Consent { call, state, reply }).await?

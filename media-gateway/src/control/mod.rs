@@ -12,10 +12,12 @@ mod board;
 mod call;
 pub mod consent;
 mod handle;
+mod outage;
 mod roster;
+mod search;
 mod view;
 
-pub use action::{Action, LegNews, Outcome, Refusal};
+pub use action::{Action, Hold, LegNews, Outcome, Refusal};
 pub use board::{Board, Settings};
 pub(crate) use handle::{Command, Commands};
 pub use handle::{Control, ControlError};

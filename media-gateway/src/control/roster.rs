@@ -2,6 +2,7 @@
 
 use sidetone_proto::{CallId, Party, PartyId, Role};
 
+use super::action::Hold;
 use crate::ringcentral::{Session, SessionParty};
 use crate::supervision::normalise;
 
@@ -101,6 +102,16 @@ impl Roster {
         heard.extend(self.parties.extract_if(.., |known| known.is_newer_than_look));
         self.parties = heard;
         self.parties.iter().all(|known| !known.is_newer_than_look)
+    }
+
+    /// Who is on hold, while the plan is this one.
+    pub(super) fn hold(&self, plan: &Plan) -> Hold {
+        if *plan == Plan::OnHold {
+            return Hold { is_everyone: true, parties: Vec::new() };
+        }
+        let waits = |party: &&SessionParty| party.is_on_hold() || party.is_parked();
+        let parties = self.live().filter(waits).map(|party| PartyId::new(party.id.as_str()));
+        Hold { is_everyone: false, parties: parties.collect() }
     }
 
     /// Our own party was deleted.

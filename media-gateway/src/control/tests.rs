@@ -2,4 +2,7 @@
 
 mod calls;
 mod cloud;
+mod consent;
+mod hold;
+mod outages;
 mod properties;

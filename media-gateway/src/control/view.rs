@@ -22,6 +22,8 @@ pub struct CallView {
     pub parties: Vec<PartyView>,
     /// What the parties have said to being transcribed.
     pub consent: consent::State,
+    /// How that became known.
+    pub consent_source: consent::Source,
     /// Whether audio is kept back until somebody consents.
     pub is_withheld: bool,
     /// Whether all voices come on one leg.

@@ -300,7 +300,12 @@ pub(super) fn notifications(connected: &Result<(), NotificationError>) -> Outcom
 
 /// A request that failed, which needed a permission of the app.
 pub(super) fn refusal(error: &Error, permission: &str) -> Outcome {
-    let mend = match error {
+    Outcome::failed(error.to_string(), mend(error, permission))
+}
+
+/// The step that mends a request's failure, which needed a permission of the app.
+pub fn mend(error: &Error, permission: &str) -> String {
+    match error {
         Error::RateLimited { .. } => {
             "wait that long, stop what else uses the same app, and run this again".to_owned()
         }
@@ -320,8 +325,7 @@ pub(super) fn refusal(error: &Error, permission: &str) -> Outcome {
         Error::Refused { .. } => {
             "run this again; if it stays, tell RingCentral's support the request id".to_owned()
         }
-    };
-    Outcome::failed(error.to_string(), mend)
+    }
 }
 
 fn bad_login(code: &str) -> String {

@@ -99,20 +99,18 @@ impl Report {
     }
 }
 
-/// One line, and a second one with the step that mends it.
+/// One line in columns, and a second one with the step that mends it.
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name;
-        match &self.outcome {
-            Outcome::Ok { detail } => write!(f, "ok       {name}: {detail}"),
-            Outcome::Warning { what, mend } => {
-                write!(f, "warning  {name}: {what}\n         mend: {mend}")
-            }
-            Outcome::Failed { what, mend } => {
-                write!(f, "failed   {name}: {what}\n         mend: {mend}")
-            }
-            Outcome::Skipped { because } => write!(f, "skipped  {name}: {because}"),
-        }
+        let (word, what, mend) = match &self.outcome {
+            Outcome::Ok { detail } => ("ok", detail, None),
+            Outcome::Warning { what, mend } => ("warning", what, Some(mend)),
+            Outcome::Failed { what, mend } => ("failed", what, Some(mend)),
+            Outcome::Skipped { because } => ("skipped", because, None),
+        };
+        write!(f, "{word:<8} {name:<14} {what}")?;
+        mend.map_or(Ok(()), |mend| write!(f, "\n{:<8} {:<14} {mend}", "", "  to mend it:"))
     }
 }
 
@@ -127,8 +125,11 @@ mod tests {
             Check::new("login", Outcome::failed("refused", "change it")),
             Check::new("device", Outcome::skipped("it needs login")),
         ];
-        assert_eq!(checks[0].to_string(), "ok       clock: right");
-        assert_eq!(checks[1].to_string(), "failed   login: refused\n         mend: change it");
+        assert_eq!(checks[0].to_string(), "ok       clock          right");
+        assert_eq!(
+            checks[1].to_string(),
+            "failed   login          refused\n           to mend it:  change it"
+        );
         let report = Report { checks };
         assert_eq!(report.failures(), 1);
         assert_eq!(

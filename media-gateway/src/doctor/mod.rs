@@ -11,5 +11,6 @@ mod network;
 mod probe;
 mod registration;
 
+pub use account::mend;
 pub use check::{Check, Outcome, Report};
 pub use examination::Examination;

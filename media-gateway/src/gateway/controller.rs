@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidetone_proto::CallId;
+use sidetone_proto::v1::Consent;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,15 +18,12 @@ use crate::control::{Action, Board, Command, Commands, LegNews, Outcome, Refusal
 use crate::media::unix_ms;
 use crate::metrics::{self, SUPERVISE_REQUESTS};
 use crate::ringcentral::{
-    ActiveCall, Advice, Client, Error, Notification, Session, SupervisorParty,
+    ActiveCall, Advice, Client, Error, Notification, Presence, Session, SupervisorParty,
 };
 use crate::supervision::{SuperviseRequest, Target};
 
 /// News of legs that wait for the board. When full, the event loop waits: the board takes them without a pause.
 pub(super) const NEWS_CAPACITY: usize = 256;
-
-/// Between two presence requests while notifications come: a safety net for those that don't.
-const SAFETY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Between two attempts to learn whose login it is.
 const OWNER_RETRY: Duration = Duration::from_secs(15);
@@ -42,7 +40,7 @@ pub(super) struct Sources {
 /// What became of a request.
 enum Report {
     Owner(String),
-    Presence { agent: String, presence: Result<Vec<ActiveCall>, Refusal> },
+    Presence { agents: Vec<String>, presence: Result<Vec<(String, Vec<ActiveCall>)>, Refusal> },
     Session { call: CallId, session: Result<Session, Refusal> },
     Supervised { call: CallId, target: Target, outcome: Outcome },
     Deleted { call: CallId, party: String, deleted: Result<(), Refusal> },
@@ -66,16 +64,12 @@ pub(super) async fn run(
     sources: Sources,
     cancelled: CancellationToken,
 ) {
-    let poll_interval = match sources.notifications {
-        Some(_) => config.poll_interval.max(SAFETY_INTERVAL),
-        None => config.poll_interval,
-    };
     let settings = Settings {
         agents: config.agents.clone(),
         supervise: config.supervise,
         policies: config.consent.clone(),
         max_calls: config.max_calls,
-        poll_interval,
+        poll_interval: config.poll_interval,
     };
     let mut controller = Controller {
         board: Board::new(Instant::now().into_std(), settings),
@@ -113,6 +107,7 @@ impl Controller {
                     None => {
                         warn!("no more notifications come, looking for calls only");
                         sources.notifications = None;
+                        self.board.handle_notification(Instant::now().into_std(), Notification::Lost);
                     }
                 },
                 Some(command) = sources.commands.recv() => self.command(command),
@@ -137,11 +132,14 @@ impl Controller {
     fn act(&mut self, action: Action) {
         let client = self.client.clone();
         match action {
-            Action::Presence { agent } => {
+            Action::Presence { agents } => {
                 self.requests.spawn(async move {
-                    let presence = client.presence(&agent).await;
-                    let presence = presence.map(|it| it.active_calls).map_err(|it| (&it).into());
-                    Report::Presence { agent, presence }
+                    let shown = client.presences(&agents).await;
+                    let calls = |(agent, it): (String, Presence)| (agent, it.active_calls);
+                    let presence = shown
+                        .map(|shown| shown.into_iter().map(calls).collect())
+                        .map_err(|it| (&it).into());
+                    Report::Presence { agents, presence }
                 });
             }
             Action::Look { call } => {
@@ -173,6 +171,18 @@ impl Controller {
             Action::Forward { call, is_withheld } => {
                 self.orders.push_back(Input::Forward { call, is_withheld });
             }
+            Action::Hold { call, hold, since_unix_ms } => {
+                self.orders.push_back(Input::Hold { call, hold, since_unix_ms });
+            }
+            Action::Consent { call, notice } => {
+                let consent = Consent {
+                    call_id: call.to_string(),
+                    state: notice.state.into(),
+                    source: notice.source.into(),
+                    at_unix_ms: unix_ms(),
+                };
+                self.orders.push_back(Input::Consent(consent));
+            }
             Action::Release { call } => self.orders.push_back(Input::Release { call }),
         }
     }
@@ -181,7 +191,7 @@ impl Controller {
         let (board, now) = (&mut self.board, Instant::now().into_std());
         match report {
             Report::Owner(owner) => board.set_owner(owner),
-            Report::Presence { agent, presence } => board.handle_presence(now, &agent, presence),
+            Report::Presence { agents, presence } => board.handle_presence(now, &agents, presence),
             Report::Session { call, session } => board.handle_session(now, &call, session),
             Report::Supervised { call, target, outcome } => {
                 board.handle_supervised(now, &call, &target, outcome);

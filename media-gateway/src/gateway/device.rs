@@ -12,7 +12,7 @@ use crate::sip::Account;
 
 /// Between two attempts to read the device: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+const LAST_RETRY: Duration = Duration::from_secs(8);
 
 /// The device's credentials and its proxies: as configured, else as RingCentral says. Tries until it has them.
 pub(super) async fn device(

@@ -8,7 +8,7 @@ use sidetone_proto::{PartyId, Role};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::uplink::{Chunk, Uplink};
+use crate::uplink::{Chunk, Feed, Uplink};
 
 /// A call from which nothing arrives for this long may be over, its BYE lost.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -20,9 +20,9 @@ pub(super) struct Ear {
     comparing: Option<Comparing>,
 }
 
-/// How much audio there was, and since when there is no more.
+/// How much arrived, and since when there is no more.
 struct Heard {
-    samples: u64,
+    datagrams: u64,
     since: Instant,
     is_told: bool,
 }
@@ -36,17 +36,22 @@ struct Comparing {
 }
 
 impl Ear {
-    /// Whether nothing has arrived on any stream for [`SILENCE`]. True once for each silence.
-    pub(super) fn hears_silence(&mut self, now: Instant, streams: &[Uplink]) -> bool {
-        let samples = streams.iter().map(|stream| stream.feed().heard_until().0).sum();
+    /// Whether nothing has arrived on any stream for [`SILENCE`]. True once for each silence; silence on hold is none.
+    pub(super) fn hears_silence<'a>(
+        &mut self,
+        now: Instant,
+        feeds: impl Iterator<Item = &'a Feed> + Clone,
+    ) -> bool {
+        let datagrams = feeds.clone().map(Feed::datagrams).sum();
+        let is_expected = feeds.filter(|feed| !feed.is_finished()).any(Feed::is_on_hold);
         match &mut self.heard {
-            Some(heard) if heard.samples == samples => {
+            Some(heard) if heard.datagrams == datagrams && !is_expected => {
                 let is_news = !heard.is_told && now.duration_since(heard.since) >= SILENCE;
                 heard.is_told |= is_news;
                 is_news
             }
             heard => {
-                *heard = Some(Heard { samples, since: now, is_told: false });
+                *heard = Some(Heard { datagrams, since: now, is_told: false });
                 false
             }
         }
@@ -82,7 +87,7 @@ impl Comparing {
         for (side, stream) in pair.into_iter().enumerate() {
             for chunk in stream.feed().audio_since(self.read[side]) {
                 self.read[side] = chunk.end();
-                if let Chunk::Frame { position, pcm } = chunk {
+                if let Chunk::Frame { position, pcm, .. } = chunk {
                     self.comparison.push(side, position, &pcm);
                 }
             }
@@ -94,5 +99,42 @@ impl Comparing {
             Verdict::Same => warn!(correlation, "two legs carry the same audio"),
         }
         verdict == Verdict::Same
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::LineHold;
+
+    #[test]
+    fn silence_is_told_once_and_a_hold_is_none() {
+        let start = Instant::now();
+        let feeds = [Feed::new(8000), Feed::new(8000)];
+        let mut ear = Ear::default();
+        let mut listen =
+            |second| ear.hears_silence(start + Duration::from_secs(second), feeds.iter());
+        // One of the parties still sends.
+        for second in 0..20 {
+            feeds[0].note_datagrams(50 * second);
+            assert!(!listen(second), "{second}");
+        }
+        assert!(!listen(28));
+        assert!(listen(29));
+        assert!(!listen(60), "the same silence");
+        feeds[0].note_datagrams(5000);
+        assert!(!listen(61));
+        feeds[1].hold_line(LineHold::Silent);
+        assert!(!listen(100), "nothing is expected on hold");
+        feeds[1].hold_line(LineHold::Open);
+        assert!(!listen(105));
+        assert!(!listen(109));
+        assert!(listen(111), "but after it");
+        feeds[0].note_datagrams(5001);
+        assert!(!listen(112));
+        feeds[0].hold(true, None);
+        assert!(!listen(140));
+        feeds[0].finish();
+        assert!(listen(151), "who has left holds nobody");
     }
 }

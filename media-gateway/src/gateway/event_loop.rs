@@ -9,6 +9,7 @@ use bytes::Bytes;
 use caption_publisher::Publisher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sidetone_proto::v1::Consent;
 use sidetone_proto::{CallId, Party};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,11 +25,12 @@ use super::controller::Sources;
 use super::device::device;
 use super::flows::Flows;
 use super::invites::Waiting;
+use super::journal::Journal;
 use super::legs::Legs;
 use super::registrar::Registrar;
 use super::{Refusals, controller};
 use crate::config::{Config, NotificationScope, Transport};
-use crate::control::{Commands, LegNews};
+use crate::control::{Commands, Hold, LegNews};
 use crate::metrics;
 use crate::ringcentral::{
     Client, EventFilters, NOTIFICATION_CAPACITY, Notification, Notifications,
@@ -89,6 +91,14 @@ pub(super) enum Input {
         call: CallId,
         is_withheld: bool,
     },
+    /// Somebody on a call was put on hold, or taken off it, at that time (milliseconds since the Unix epoch).
+    Hold {
+        call: CallId,
+        hold: Hold,
+        since_unix_ms: Option<i64>,
+    },
+    /// What the relay is to know about consent.
+    Consent(Consent),
     /// No further leg of a call will come.
     Release {
         call: CallId,
@@ -121,6 +131,8 @@ pub(super) async fn run(
         sources,
         shutdown.clone(),
     ));
+    let journal = Journal::open(config.state_directory.as_deref());
+    let keeping = tokio::spawn(journal.clone().keep());
     let event_loop = EventLoop {
         user_agent: UserAgent::new(
             UserAgentConfig { account, max_legs },
@@ -134,6 +146,8 @@ pub(super) async fn run(
             Transcribers::connect(config.transcribers.clone()),
             publisher,
             news.clone(),
+            journal.clone(),
+            config.consent_rules.clone(),
         ),
         admission: Admission::new(config.max_calls, config.max_calls_per_second),
         waiting: HashMap::new(),
@@ -146,6 +160,9 @@ pub(super) async fn run(
         news,
     };
     event_loop.run(inputs, shutdown).await;
+    // Calls that go on without us are interrupted: the next start tells.
+    keeping.abort();
+    journal.write().await;
     let _ = controlling.await;
     if let Some(subscription) = subscription {
         subscription.stopped().await;
@@ -231,6 +248,10 @@ impl EventLoop {
             Input::Reregister => self.reregister(),
             Input::HangUp { leg } => self.hang_up(leg),
             Input::Forward { call, is_withheld } => self.legs.withhold(&call, is_withheld),
+            Input::Hold { call, hold, since_unix_ms } => {
+                self.legs.hold(&call, hold, since_unix_ms);
+            }
+            Input::Consent(consent) => self.legs.consent(consent),
             Input::Release { call } => self.legs.release(&call),
         }
     }
@@ -320,6 +341,7 @@ impl EventLoop {
     }
 
     fn handle_timeout(&mut self) {
+        self.fail_back_if_due();
         self.register_if_due();
         let now = Instant::now().into_std();
         self.user_agent.handle_timeout(now);
@@ -378,7 +400,8 @@ impl EventLoop {
                     Input::Datagram { .. } | Input::StreamBytes { .. } | Input::StreamClosed(_) => {
                         self.handle_input(input).await;
                     }
-                    // Nothing new is begun.
+                    // Nothing new is begun. A refusal still counts.
+                    Input::Consent(consent) => self.legs.consent(consent),
                     _ => {}
                 },
                 () = self.legs.drained(), if !delivered => delivered = true,

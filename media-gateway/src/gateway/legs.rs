@@ -5,13 +5,17 @@ use std::net::IpAddr;
 
 use caption_publisher::Publisher;
 use pipeline::rtp::PayloadFormat;
-use sidetone_proto::{CallId, Party};
-use tokio::sync::mpsc;
+use sidetone_proto::v1::caption_event::Event;
+use sidetone_proto::v1::{Consent, ConsentState};
+use sidetone_proto::{CallId, Party, PartyId};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, info_span, warn};
 
 use super::call;
-use crate::control::LegNews;
+use super::journal::Journal;
+use crate::control::consent::Rules;
+use crate::control::{Hold, LegNews};
 use crate::media::{MediaPort, MediaPorts, MediaStream};
 use crate::sdp::{self, CryptoLine, Description, Media, SdpError, SessionVersion};
 use crate::sip::LegId;
@@ -35,17 +39,23 @@ pub(super) struct Legs {
     transcribers: Transcribers,
     publisher: Publisher,
     news: mpsc::Sender<LegNews>,
+    journal: Journal,
+    rules: Rules,
     legs: HashMap<LegId, Leg>,
     calls: HashMap<CallId, Call>,
-    /// One per call, from its first answer until its end is stored.
+    /// One per call, from its first answer until its end is stored, and one for each word about consent until it is stored.
     tasks: JoinSet<()>,
+    /// What tells those of a refusal: a call that is released may still have audio under way.
+    refusals: Vec<(CallId, watch::Sender<bool>)>,
 }
 
 struct Call {
     /// Whether what is heard is kept back.
     is_withheld: bool,
+    /// Who is on hold.
+    hold: Hold,
     /// Of the streams that were opened, so that their audio can be kept back.
-    feeds: Vec<(LegId, Feed)>,
+    feeds: Vec<(LegId, PartyId, Feed)>,
     /// Dropped when the call is released.
     uplinks: mpsc::Sender<Uplink>,
 }
@@ -73,6 +83,8 @@ impl Legs {
         transcribers: Transcribers,
         publisher: Publisher,
         news: mpsc::Sender<LegNews>,
+        journal: Journal,
+        rules: Rules,
     ) -> Self {
         Self {
             ports: MediaPorts::new(listen_ip),
@@ -80,9 +92,12 @@ impl Legs {
             transcribers,
             publisher,
             news,
+            journal,
+            rules,
             legs: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -192,17 +207,14 @@ impl Legs {
         match &offer {
             None => ours.extend(lines.iter().map(|line| line.as_ref().map(MediaStream::local))),
             Some(offer) => {
+                // All lines or none: a refusal leaves the leg as it was (RFC 3261 section 14.1).
+                for (theirs, line) in offer.media.iter().zip(lines.iter()) {
+                    line.as_ref().map_or(Ok(()), |stream| can_follow(stream, theirs))?;
+                }
                 for (theirs, line) in offer.media.iter().zip(lines) {
-                    let is_held = theirs.unfit == Some(sdp::Unfit::Disabled);
-                    let Some(stream) = line.as_mut().filter(|_| !is_held) else {
-                        ours.push(None);
-                        continue;
-                    };
-                    if !theirs.formats.contains(&stream.local().format) {
-                        return Err(not_acceptable("the new offer lacks the codec in use"));
-                    }
-                    let local = stream.retarget(theirs);
-                    ours.push(Some(local.map_err(|error| not_acceptable(&error.to_string()))?));
+                    let stream = line.as_mut().filter(|_| !is_disabled(theirs));
+                    let local = stream.map(|stream| stream.retarget(theirs)).transpose();
+                    ours.push(local.map_err(|error| not_acceptable(&error.to_string()))?);
                 }
             }
         }
@@ -224,13 +236,15 @@ impl Legs {
     pub(super) fn end(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&leg.call) {
-            call.feeds.retain(|(of, _)| *of != id);
+            call.feeds.retain(|(of, ..)| *of != id);
         }
     }
 
     /// No further leg of a call will come. With its legs gone, the call ends.
     pub(super) fn release(&mut self, call: &CallId) {
         self.calls.remove(call);
+        self.journal.forget(call);
+        self.refusals.retain(|(_, refusal)| !refusal.is_closed());
         while self.tasks.try_join_next().is_some() {}
     }
 
@@ -243,7 +257,31 @@ impl Legs {
     pub(super) fn withhold(&mut self, call: &CallId, is_withheld: bool) {
         let Some(call) = self.calls.get_mut(call) else { return };
         call.is_withheld = is_withheld;
-        call.feeds.iter().for_each(|(_, feed)| feed.withhold(is_withheld));
+        call.feeds.iter().for_each(|(.., feed)| feed.withhold(is_withheld));
+    }
+
+    /// Who is on hold on a call from now on, or since that time (milliseconds since the Unix epoch).
+    pub(super) fn hold(&mut self, call: &CallId, hold: Hold, since_unix_ms: Option<i64>) {
+        let Some(call) = self.calls.get_mut(call) else { return };
+        for (_, party, feed) in &call.feeds {
+            feed.hold(hold.covers(party), since_unix_ms);
+        }
+        call.hold = hold;
+    }
+
+    /// Tells the relay of the consent to a call's transcription. After a refusal, what was heard is forgotten.
+    pub(super) fn consent(&mut self, consent: Consent) {
+        if consent.state() == ConsentState::Refused {
+            let of_call = |(call, _): &&(CallId, _)| call.as_str() == consent.call_id;
+            for (_, refusal) in self.refusals.iter().filter(of_call) {
+                refusal.send_replace(true);
+            }
+        }
+        let publisher = self.publisher.clone();
+        self.tasks.spawn(async move {
+            // The relay takes the latest, in whatever order they come.
+            let _ = publisher.deliver(Event::Consent(consent)).await;
+        });
     }
 
     /// Waits until the end of every call is stored. Call it when no leg is left; it may be cancelled.
@@ -288,9 +326,14 @@ impl Legs {
     ) -> Result<(MediaStream, Uplink), Unacceptable> {
         let rate = format.codec.sample_rate();
         let feed = Feed::new(rate);
+        if let Some(phrases) = self.rules.phrases(party.role) {
+            feed.listen_for(phrases);
+        }
         feed.withhold(is_withheld);
+        let keys = self.rules.keys(party.role);
         let span = info_span!("media", call = %party.call, party = %party.id, role = %party.role);
-        let stream = MediaStream::start(port, format, theirs, crypto, feed.clone(), span)
+        info!(parent: &span, ?format, srtp = crypto.is_some(), "media stream started");
+        let stream = MediaStream::start(port, format, theirs, crypto, (feed.clone(), keys), span)
             .map_err(|error| server_error(error.to_string()))?;
         Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
     }
@@ -303,15 +346,22 @@ impl Legs {
     fn enter_call(&mut self, id: &CallId, is_withheld: bool, parties: Vec<Party>) {
         self.calls.entry(id.clone()).or_insert_with(|| {
             let (uplinks, received) = mpsc::channel(call::STREAMS_CAPACITY);
+            let (refusal, refused) = watch::channel(false);
+            self.refusals.push((id.clone(), refusal));
             let (publisher, news) = (self.publisher.clone(), self.news.clone());
-            self.tasks.spawn(call::run(id.clone(), parties, received, publisher, news));
-            Call { is_withheld, feeds: Vec::new(), uplinks }
+            let uplinks_of_call = (received, refused);
+            let journal = self.journal.clone();
+            let run = call::run(id.clone(), parties, uplinks_of_call, publisher, news, journal);
+            self.tasks.spawn(run);
+            Call { is_withheld, hold: Hold::default(), feeds: Vec::new(), uplinks }
         });
     }
 
     fn hand_over(&mut self, call: &CallId, leg: LegId, uplink: Uplink) {
         let sent = self.calls.get_mut(call).map(|call| {
-            call.feeds.push((leg, uplink.feed().clone()));
+            let (party, feed) = (uplink.party().id.clone(), uplink.feed().clone());
+            feed.hold(call.hold.covers(&party), None);
+            call.feeds.push((leg, party, feed));
             call.uplinks.try_send(uplink)
         });
         if !matches!(sent, Some(Ok(()))) {
@@ -341,6 +391,21 @@ pub(super) fn acceptable_lines(offer: &Description) -> Result<Vec<&Media>, Unacc
     Ok(taken)
 }
 
+/// Whether a stream can do what their line says from now on.
+fn can_follow(stream: &MediaStream, theirs: &Media) -> Result<(), Unacceptable> {
+    if is_disabled(theirs) {
+        return Ok(());
+    }
+    if !theirs.formats.contains(&stream.local().format) {
+        return Err(not_acceptable("the new offer lacks the codec in use"));
+    }
+    stream.can_retarget(theirs).map_err(|error| not_acceptable(&error.to_string()))
+}
+
+fn is_disabled(theirs: &Media) -> bool {
+    theirs.unfit == Some(sdp::Unfit::Disabled)
+}
+
 /// The next party, for a line that is taken.
 fn parties_for(theirs: &Media, parties: &mut impl Iterator<Item = Party>) -> Option<Party> {
     theirs.unfit.is_none().then(|| parties.next()).flatten()
@@ -360,3 +425,6 @@ fn not_acceptable(detail: &str) -> Unacceptable {
 fn server_error(detail: String) -> Unacceptable {
     Unacceptable { code: 500, reason: "Server Internal Error", detail }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@
 
 mod admission;
 mod call;
+mod condition;
 pub(crate) mod connect;
+mod continuity;
 mod controller;
 pub(crate) mod device;
 mod ear;
@@ -13,6 +15,7 @@ mod event_loop;
 mod flows;
 pub(crate) mod instance;
 mod invites;
+mod journal;
 mod legs;
 mod registrar;
 

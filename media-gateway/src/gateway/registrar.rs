@@ -94,7 +94,7 @@ impl EventLoop {
     }
 
     pub(super) fn device_registered(&mut self, expires: std::time::Duration) {
-        self.registrar.failover.succeeded();
+        self.registrar.failover.succeeded(Instant::now().into_std());
         if self.registered.send_replace(true) {
             debug!(?expires, "registration refreshed");
         } else {
@@ -107,6 +107,16 @@ impl EventLoop {
         let proxy = self.registrar.failover.proxy().to_owned();
         let retry_in = self.retry_later(failure.setback());
         error!(%failure, proxy, ?retry_in, "device not registered");
+    }
+
+    /// Goes back to the preferred proxy, if it is time and nothing would be missed.
+    pub(super) fn fail_back_if_due(&mut self) {
+        let now = Instant::now().into_std();
+        let is_idle = self.user_agent.is_idle() && self.supervision.is_idle();
+        if self.registrar.failover.fails_back(now, is_idle) {
+            info!(proxy = self.registrar.failover.proxy(), "going back to the preferred sip proxy");
+            self.reregister();
+        }
     }
 
     /// Registers anew, over a new connection.

@@ -15,4 +15,4 @@ pub use session::{Channel, MediaError, MediaRejected, MediaSession, Remote, Tran
 pub(crate) use socket::unix_ms;
 pub use source::{SourceLock, SourceRejected};
 pub use srtp::{SrtpError, SrtpReceiver, SrtpRejected, SrtpSender};
-pub use stream::MediaStream;
+pub use stream::{ConsentKeys, MediaStream};

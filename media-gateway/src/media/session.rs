@@ -32,6 +32,8 @@ pub struct Remote {
     rtcp: SocketAddr,
     rtcp_mux: bool,
     key: Option<MasterKey>,
+    /// They will send nothing: `a=inactive`, `a=recvonly`, or `c=0.0.0.0`.
+    is_silent: bool,
 }
 
 /// The two sockets of an m-line.
@@ -118,6 +120,7 @@ impl Remote {
             rtcp: media.remote_rtcp,
             rtcp_mux: media.rtcp_mux,
             key: media.crypto.as_ref().map(|line| line.key.clone()),
+            is_silent: !media.sends(),
         }
     }
 }
@@ -188,7 +191,8 @@ impl MediaSession {
     }
 
     /// The other side moved, holds, or confirms where it is: a re-INVITE. A source that was learnt stays unless the
-    /// address in the SDP changes; a hold in the old way (`c=0.0.0.0`) changes nothing but that nothing is sent.
+    /// address in the SDP changes; a hold in the old way (`c=0.0.0.0`) changes nothing but that nothing is sent. On hold
+    /// nothing is missing: silence is what was announced.
     pub fn retarget(&mut self, now: Instant, remote: Remote) {
         if let (Some(srtp), Some(key)) = (&mut self.srtp, &remote.key)
             && srtp.receiver.key() != key
@@ -198,6 +202,7 @@ impl MediaSession {
         if !remote.rtp.ip().is_unspecified() && remote.rtp != self.lock.described() {
             self.lock = SourceLock::new(now, remote.rtp);
         }
+        self.receiver.handle_hold(now, remote.is_silent);
         self.remote = remote;
         self.keep_alive_at = now;
     }
@@ -251,6 +256,16 @@ impl MediaSession {
     /// The next stretch of the party's audio.
     pub fn poll_audio(&mut self) -> Option<PartyAudio> {
         self.receiver.poll_audio()
+    }
+
+    /// From now on, tells of the keys that the party presses: telephone-events of this payload type.
+    pub fn listen_for_keys(&mut self, payload_type: u8) {
+        self.receiver.listen_for_keys(payload_type);
+    }
+
+    /// The next key that the party has pressed.
+    pub fn poll_key(&mut self) -> Option<char> {
+        self.receiver.poll_key()
     }
 
     /// Ends the stream: releases what the receiver holds, and says goodbye to the other side.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use pipeline::rtp::PayloadFormat;
 use rand::RngExt;
+use sidetone_proto::v1::{ConsentSource, ConsentState};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{Span, debug, info};
@@ -12,8 +13,8 @@ use super::ports::MediaPort;
 use super::session::{Channel, MediaError, MediaSession, Remote};
 use super::socket::{Inbox, MediaSocket, Moment, Received};
 use crate::metrics::StreamCounters;
-use crate::sdp::{CryptoLine, LocalMedia, Media};
-use crate::uplink::Feed;
+use crate::sdp::{CryptoLine, Direction, LocalMedia, Media};
+use crate::uplink::{Feed, LineHold};
 
 /// Datagrams that are read from a socket at a time. What a flood leaves there waits, or is dropped by the system.
 const BATCH: usize = 128;
@@ -21,12 +22,24 @@ const BATCH: usize = 128;
 /// RTCP is read every so many ticks: it comes once in five seconds.
 const RTCP_TICKS: u32 = 8;
 
+/// The keys by which a party tells of consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsentKeys {
+    /// By this one it agrees.
+    pub granted: Option<char>,
+    /// By this one it objects.
+    pub refused: Option<char>,
+}
+
 /// A running m-line. Dropping it flushes what the receiver holds and finishes the feed.
 #[derive(Debug)]
 pub struct MediaStream {
     /// Closing it ends the task.
     remote: watch::Sender<Remote>,
     local: LocalMedia,
+    feed: Feed,
+    /// Which way media flowed at first: an offer may say `sendonly` all along, for a supervisor who only listens.
+    direction: Direction,
     _task: JoinHandle<()>,
 }
 
@@ -41,18 +54,35 @@ impl MediaStream {
         format: PayloadFormat,
         theirs: &Media,
         crypto: Option<CryptoLine>,
-        feed: Feed,
+        (feed, keys): (Feed, Option<ConsentKeys>),
         span: Span,
     ) -> Result<Self, MediaError> {
         let (now, seed) = (Instant::now(), rand::rng().random());
         let remote = Remote::of(theirs);
         let key = crypto.as_ref().map(|line| &line.key);
-        let session = MediaSession::new(now, format, remote.clone(), key, seed)?;
+        let mut session = MediaSession::new(now, format, remote.clone(), key, seed)?;
+        if let (Some(_), Some(events)) = (keys, theirs.telephone_events_beside(format)) {
+            session.listen_for_keys(events);
+        }
         let (sender, remotes) = watch::channel(remote);
         let local = LocalMedia { port: port.port(), format, crypto };
-        let task = Task { session, feed, rejected: 0, counters: StreamCounters::new(), span };
+        feed.hold_line(LineHold::of(theirs, theirs.direction));
+        let held = feed.clone();
+        let task = Task { session, feed, keys, rejected: 0, counters: StreamCounters::new(), span };
         let task = tokio::spawn(task.run(port, remotes));
-        Ok(Self { remote: sender, local, _task: task })
+        Ok(Self { remote: sender, local, feed: held, direction: theirs.direction, _task: task })
+    }
+
+    /// Whether [`retarget`](Self::retarget) will succeed. Changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn can_retarget(&self, theirs: &Media) -> Result<(), MediaError> {
+        match (&self.local.crypto, &theirs.crypto) {
+            (Some(ours), Some(theirs)) if ours.key.suite() == theirs.key.suite() => Ok(()),
+            (None, None) => Ok(()),
+            _ => Err(MediaError::ProtectionChanged),
+        }
     }
 
     /// The other side has moved, holds, or confirms where it is: a re-INVITE. Gives our m-line for the answer, in which
@@ -61,13 +91,11 @@ impl MediaStream {
     /// # Errors
     /// [`MediaError::ProtectionChanged`]; everything stays as it was.
     pub fn retarget(&mut self, theirs: &Media) -> Result<LocalMedia, MediaError> {
-        match (&mut self.local.crypto, &theirs.crypto) {
-            (Some(ours), Some(theirs)) if ours.key.suite() == theirs.key.suite() => {
-                ours.tag = theirs.tag;
-            }
-            (None, None) => {}
-            _ => return Err(MediaError::ProtectionChanged),
+        self.can_retarget(theirs)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.local.crypto, &theirs.crypto) {
+            ours.tag = theirs.tag;
         }
+        self.feed.hold_line(LineHold::of(theirs, self.direction));
         let remote = Remote::of(theirs);
         self.remote.send_if_modified(|current| {
             let is_new = *current != remote;
@@ -86,6 +114,7 @@ impl MediaStream {
 struct Task {
     session: MediaSession,
     feed: Feed,
+    keys: Option<ConsentKeys>,
     rejected: u64,
     counters: StreamCounters,
     /// For what is logged. To enter it 50 times a second would cost more than decoding G.711.
@@ -165,7 +194,13 @@ impl Task {
         while let Some(audio) = self.session.poll_audio() {
             self.feed.push(audio, rate, heard.unix_ms());
         }
+        while let Some(key) = self.session.poll_key() {
+            if let Some(state) = self.keys.and_then(|keys| keys.meaning(key)) {
+                self.feed.hear_consent(state, ConsentSource::Key);
+            }
+        }
         self.counters.count(self.session.stats());
+        self.feed.note_datagrams(self.session.stats().datagrams);
     }
 
     fn transmit(&mut self, port: &MediaPort) {
@@ -177,6 +212,16 @@ impl Task {
             if let Err(error) = socket.send(&transmit.datagram, transmit.to) {
                 debug!(parent: &self.span, to = %transmit.to, %error, "could not send a media packet");
             }
+        }
+    }
+}
+
+impl ConsentKeys {
+    fn meaning(self, key: char) -> Option<ConsentState> {
+        match Some(key) {
+            it if it == self.refused => Some(ConsentState::Refused),
+            it if it == self.granted => Some(ConsentState::Granted),
+            _ => None,
         }
     }
 }

@@ -1,19 +1,26 @@
 //! The REST client: authenticated requests, and the telephony methods.
 
 use reqwest::Method;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Error;
 use super::auth::{Auth, Credentials};
-use super::model::{Presence, Session, SessionParty, SipInfo, SupervisorParty};
+use super::model::{Presence, Session, SessionParty, SipInfo, SupervisorParty, id};
 use super::rate_limit::Group;
 use super::transport::{Authorization, Request, Transport, parse};
 
 /// Below which nearly every path lies.
 pub(super) const ACCOUNT: &str = "/restapi/v1.0/account/~";
+
+/// Extensions in one presence request. It counts as one request against the rate limit.
+pub const PRESENCE_BATCH: usize = 30;
+
+/// How a request for several resources wants its answer: a JSON array instead of a multipart body.
+const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
 
 /// RingCentral's REST API as one supervisor. Share it: every login counts against a small limit, and so does every request
 /// of a group.
@@ -57,6 +64,47 @@ impl Client {
         let query = "detailedTelephonyState=true&sipData=true";
         let path = format!("{ACCOUNT}/extension/{extension}/presence?{query}");
         self.json(Request::get(Group::Light, path)).await
+    }
+
+    /// The calls of up to [`PRESENCE_BATCH`] extensions, by one request. Those that RingCentral does not show, because
+    /// they don't exist or may not be seen, are missing.
+    pub async fn presences(&self, extensions: &[String]) -> Result<Vec<(String, Presence)>, Error> {
+        let [extension] = extensions else { return self.batch(extensions).await };
+        match self.presence(extension).await {
+            Ok(presence) => Ok(vec![(extension.clone(), presence)]),
+            Err(Error::Refused { status: 403 | 404, code, .. }) => {
+                warn!(extension, code, "the extension's presence can't be seen");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn batch(&self, extensions: &[String]) -> Result<Vec<(String, Presence)>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Part {
+            #[serde(default, deserialize_with = "id")]
+            resource_id: String,
+            #[serde(default)]
+            status: u16,
+            body: Option<Presence>,
+        }
+        let ids: Vec<String> =
+            extensions.iter().take(PRESENCE_BATCH).map(|id| path_segment(id)).collect();
+        let query = "detailedTelephonyState=true&sipData=true";
+        let path = format!("{ACCOUNT}/extension/{}/presence?{query}", ids.join(","));
+        let parts: Vec<Part> =
+            self.json(Request::get(Group::Light, path).accept(MULTIPART_JSON)).await?;
+        let (shown, hidden): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| (200..300).contains(&part.status));
+        for Part { resource_id, status, .. } in hidden {
+            warn!(extension = resource_id, status, "the extension's presence can't be seen");
+        }
+        Ok(shown
+            .into_iter()
+            .map(|part| (part.resource_id, part.body.unwrap_or_default()))
+            .collect())
     }
 
     /// The parties of a call.

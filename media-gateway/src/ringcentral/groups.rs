@@ -12,7 +12,7 @@ use super::transport::Request;
 use super::{Client, Error};
 
 /// A call monitoring group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MonitoringGroup {
     /// Such as `2300013`.

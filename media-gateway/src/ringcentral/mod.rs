@@ -14,7 +14,7 @@ mod transport;
 
 pub use advice::{Advice, advise};
 pub use auth::Credentials;
-pub use client::Client;
+pub use client::{Client, PRESENCE_BATCH};
 pub use discovery::{ActiveCallRecord, Device, Extension, ExtensionPresence, ExtensionRef};
 pub use error::Error;
 pub use event::{Notification, SessionEvent};

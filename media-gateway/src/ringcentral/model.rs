@@ -137,6 +137,11 @@ impl SessionParty {
         self.status.code == "Hold"
     }
 
+    /// Whether the party waits in a park location, with music.
+    pub fn is_parked(&self) -> bool {
+        self.status.code == "Parked"
+    }
+
     /// Whether the party has yet to pick up.
     pub fn is_ringing(&self) -> bool {
         matches!(self.status.code.as_str(), "Setup" | "Proceeding")

@@ -31,6 +31,8 @@ pub(super) struct Request {
     /// From the slash, with the query.
     pub(super) path: String,
     pub(super) body: Body,
+    /// The form of the answer, where it is not plain JSON.
+    pub(super) accept: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -57,7 +59,7 @@ pub(super) struct Transport {
 
 impl Request {
     pub(super) fn new(group: Group, method: Method, path: impl Into<String>) -> Self {
-        Self { group, method, path: path.into(), body: Body::Empty }
+        Self { group, method, path: path.into(), body: Body::Empty, accept: None }
     }
 
     pub(super) fn get(group: Group, path: impl Into<String>) -> Self {
@@ -71,6 +73,11 @@ impl Request {
 
     pub(super) fn form(mut self, fields: Vec<(&'static str, String)>) -> Self {
         self.body = Body::Form(fields);
+        self
+    }
+
+    pub(super) fn accept(mut self, form: &'static str) -> Self {
+        self.accept = Some(form);
         self
     }
 
@@ -113,6 +120,9 @@ impl Transport {
             Authorization::App(app) => builder.basic_auth(&app.client_id, Some(&app.client_secret)),
             Authorization::Bearer(token) => builder.bearer_auth(token),
         };
+        if let Some(form) = request.accept {
+            builder = builder.header(reqwest::header::ACCEPT, form);
+        }
         builder = match &request.body {
             Body::Empty => builder,
             Body::Json(body) => builder.json(body),

@@ -148,6 +148,11 @@ impl Description {
 }
 
 impl Media {
+    /// The payload type of the keys that are pressed, beside audio of a format; `None` if they send none.
+    pub fn telephone_events_beside(&self, format: PayloadFormat) -> Option<u8> {
+        self.telephone_event_beside(format).map(|(payload_type, _)| payload_type)
+    }
+
     /// Whether audio will come: they send, and say where from.
     pub fn sends(&self) -> bool {
         matches!(self.direction, Direction::SendRecv | Direction::SendOnly)

@@ -90,7 +90,7 @@ pub(super) fn answer(
 
 impl Media {
     /// The event format with the clock of the audio if there is one (RFC 4733 section 2.1), else their first.
-    fn telephone_event_beside(&self, format: PayloadFormat) -> Option<(u8, u32)> {
+    pub(super) fn telephone_event_beside(&self, format: PayloadFormat) -> Option<(u8, u32)> {
         let events = &self.telephone_events;
         let same = events.iter().find(|(_, clock_rate)| *clock_rate == format.clock_rate);
         same.or(events.first()).copied()

@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 /// The wait after the first round in which every proxy failed; doubled with every further round.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait between rounds.
-const LAST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait between rounds: calls under way are to be back within ten seconds of a proxy.
+const LAST_WAIT: Duration = Duration::from_secs(8);
 
 /// The same for refusals that concern the account: no proxy will say otherwise soon, registrars free an abandoned
 /// slot after one to two minutes, and guessing at credentials gets an address banned.
@@ -23,10 +23,15 @@ const SPREAD: Duration = Duration::from_secs(1);
 /// No Retry-After keeps us away for longer.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The proxies, and which one's turn it is.
+/// How long a proxy that is not the preferred one is kept while it works, and how long a way back waits for a moment
+/// without calls.
+const FAIL_BACK: Duration = Duration::from_secs(30 * 60);
+const FAIL_BACK_RETRY: Duration = Duration::from_secs(30);
+
+/// The proxies, the preferred one first, and which one's turn it is.
 ///
-/// A proxy is kept for as long as it works, also after an earlier one has recovered. When the one in use is lost, it is
-/// tried once more before the next. Time and randomness come from the caller.
+/// When the one in use is lost, it is tried once more before the next. One that works is kept for half an hour; then, as
+/// soon as no call is up, the preferred one is tried again. Time and randomness come from the caller.
 #[derive(Clone, Debug)]
 pub struct Failover {
     proxies: Vec<String>,
@@ -40,6 +45,8 @@ pub struct Failover {
     retry_after: Duration,
     /// When to try; absent while an attempt runs or has succeeded.
     next: Option<Instant>,
+    /// When to go back to the preferred proxy; absent while that one is in use, or none works.
+    fail_back: Option<Instant>,
 }
 
 /// Why the device is not, or no longer, registered.
@@ -65,6 +72,7 @@ impl Failover {
             refusals: 0,
             is_registered: false,
             retry_after: Duration::ZERO,
+            fail_back: None,
         }
     }
 
@@ -73,9 +81,23 @@ impl Failover {
         self.proxies.get(self.current).map_or("", String::as_str)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// When to call [`handle_timeout`](Self::handle_timeout) and [`fails_back`](Self::fails_back).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+        self.next.into_iter().chain(self.fail_back).min()
+    }
+
+    /// Whether it is time to leave the proxy in use for the preferred one, which is then the next to be tried. Report
+    /// the connection as lost. `is_idle`: nothing would be missed meanwhile.
+    pub fn fails_back(&mut self, now: Instant, is_idle: bool) -> bool {
+        if self.fail_back.is_none_or(|at| at > now) {
+            return false;
+        }
+        if is_idle {
+            (self.current, self.fail_back) = (0, None);
+        } else {
+            self.fail_back = Some(now + FAIL_BACK_RETRY);
+        }
+        is_idle
     }
 
     /// The proxy to connect to now, if it is time. Tell how that ends.
@@ -85,14 +107,18 @@ impl Failover {
     }
 
     /// The device is registered through the current proxy.
-    pub fn succeeded(&mut self) {
+    pub fn succeeded(&mut self, now: Instant) {
         (self.failures, self.refusals, self.retry_after) = (0, 0, Duration::ZERO);
         self.is_registered = true;
+        if self.current != 0 {
+            self.fail_back.get_or_insert(now + FAIL_BACK);
+        }
     }
 
     /// The attempt, or the registration, has failed. Gives the wait until the next attempt.
     pub fn failed(&mut self, now: Instant, setback: Setback, random: &mut StdRng) -> Duration {
         let was_registered = std::mem::take(&mut self.is_registered);
+        self.fail_back = None;
         let wait = match setback {
             Setback::Account => {
                 self.refusals += 1;
@@ -126,7 +152,7 @@ impl Failover {
 
     /// Nothing is tried any more.
     pub fn stop(&mut self) {
-        self.next = None;
+        (self.next, self.fail_back) = (None, None);
     }
 }
 
@@ -185,12 +211,12 @@ mod tests {
     fn one_proxy_is_tried_with_doubling_waits() {
         let mut harness = Harness::new(&["a:1"], 1);
         assert_eq!(harness.attempt(), ("a:1".into(), 0));
-        for longest in [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000] {
+        for longest in [1000, 2000, 4000, 8000, 8000, 8000] {
             harness.fail(DOWN);
             let (_, waited) = harness.attempt();
             assert!((longest / 2..=longest).contains(&waited), "{waited} of {longest}");
         }
-        harness.failover.succeeded();
+        harness.failover.succeeded(harness.now);
         harness.fail(DOWN);
         assert!(harness.attempt().1 <= 1000, "a lost connection is tried again soon");
         harness.fail(DOWN);
@@ -204,7 +230,7 @@ mod tests {
         harness.fail(DOWN);
         let (proxy, waited) = harness.attempt();
         assert!(proxy == "b:1" && waited <= 1000, "{proxy} after {waited}");
-        harness.failover.succeeded();
+        harness.failover.succeeded(harness.now);
         assert_eq!(harness.failover.proxy(), "b:1");
         harness.fail(DOWN);
         assert_eq!(harness.attempt().0, "b:1", "it may be back at once");
@@ -249,7 +275,7 @@ mod tests {
             .map(|seed| {
                 let mut harness = Harness::new(&["a:1"], seed);
                 harness.attempt();
-                harness.failover.succeeded();
+                harness.failover.succeeded(harness.now);
                 harness.fail(DOWN);
                 harness.attempt().1
             })
@@ -268,5 +294,40 @@ mod tests {
         harness.failover.stop();
         assert_eq!(harness.failover.poll_timeout(), None);
         assert_eq!(Harness::new(&[], 7).failover.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_preferred_proxy_is_tried_again_after_half_an_hour_without_calls() {
+        let mut harness = Harness::new(&["a:1", "b:2"], 5);
+        harness.attempt();
+        harness.fail(DOWN);
+        assert_eq!(harness.attempt().0, "b:2");
+        harness.failover.succeeded(harness.now);
+        let half_an_hour = harness.now + FAIL_BACK;
+        // Refreshes put nothing off.
+        harness.failover.succeeded(harness.now + Duration::from_secs(90));
+        assert_eq!(harness.failover.poll_timeout(), Some(half_an_hour));
+        assert!(!harness.failover.fails_back(half_an_hour - Duration::from_millis(1), true));
+        assert!(!harness.failover.fails_back(half_an_hour, false), "a call is up");
+        harness.now = harness.failover.poll_timeout().unwrap();
+        assert!(harness.failover.fails_back(harness.now, true));
+        // The connection to the one in use is closed, and the preferred one's turn comes at once.
+        harness.fail(DOWN);
+        let (proxy, waited) = harness.attempt();
+        assert!(proxy == "a:1" && waited <= 1000, "{proxy} after {waited} ms");
+        // It is still down, and the other one serves on.
+        harness.fail(DOWN);
+        assert_eq!(harness.attempt().0, "b:2");
+        harness.failover.succeeded(harness.now);
+        assert_eq!(harness.failover.poll_timeout(), Some(harness.now + FAIL_BACK));
+    }
+
+    #[test]
+    fn who_is_with_the_preferred_proxy_stays() {
+        let mut harness = Harness::new(&["a:1", "b:2"], 6);
+        harness.attempt();
+        harness.failover.succeeded(harness.now);
+        assert_eq!(harness.failover.poll_timeout(), None);
+        assert!(!harness.failover.fails_back(harness.now + 10 * FAIL_BACK, true));
     }
 }

@@ -11,7 +11,9 @@ use rand::RngExt;
 use sidetone_proto::Party;
 use sidetone_proto::v1::audio_ingest_client::AudioIngestClient;
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::v1::{AudioFrame, LostAudio, PartyAudio, PartyEnd, PartyLabel, PartyStart};
+use sidetone_proto::v1::{
+    AudioFrame, LostAudio, PartyAudio, PartyDiscard, PartyEnd, PartyLabel, PartyStart,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -154,6 +156,10 @@ impl Stream {
                 retry = FIRST_RETRY;
             }
             report.lost();
+            if self.feed.is_discarded() {
+                // The relay takes nothing of the call any more, whatever the transcriber still has.
+                return Outcome::Delivered;
+            }
             if broken.code() == Code::InvalidArgument {
                 error!(reason = broken.message(), "the transcriber refuses this party's audio");
                 return given_up(&self.feed);
@@ -197,6 +203,7 @@ impl Stream {
             anchor_unix_ms,
             sample_position: position.0,
             next_segment,
+            consent_phrases: self.feed.phrases(),
         };
         let is_ended = Arc::new(AtomicBool::new(false));
         let outgoing =
@@ -257,6 +264,10 @@ impl Outgoing {
                     let end = PartyEnd { sample_position: position.0 };
                     return Some((Message::End(end), self));
                 }
+                Next::Discard => {
+                    self.is_ended.store(true, Ordering::Relaxed);
+                    return Some((Message::Discard(PartyDiscard {}), self));
+                }
                 Next::Nothing => self.feed.changed().await,
             }
         }
@@ -299,9 +310,10 @@ fn given_up(feed: &Feed) -> Outcome {
 
 fn message(chunk: Chunk) -> Message {
     match chunk {
-        Chunk::Frame { position, pcm } => Message::Frame(AudioFrame {
+        Chunk::Frame { position, pcm, for_consent_only } => Message::Frame(AudioFrame {
             sample_position: position.0,
             pcm: little_endian(&pcm).into(),
+            for_consent_only,
         }),
         Chunk::Lost { position, samples, reason } => {
             Message::Lost(LostAudio { sample_position: position.0, samples, reason: reason.into() })

@@ -22,6 +22,8 @@ pub enum Chunk {
         position: SamplePosition,
         /// 16-bit mono.
         pcm: Vec<i16>,
+        /// Nobody has consented to its transcription yet: phrases about that are listened for, and nothing else.
+        for_consent_only: bool,
     },
     /// Audio that is not there.
     Lost {
@@ -39,6 +41,8 @@ pub enum Chunk {
 pub struct AudioRing {
     frame_samples: usize,
     capacity_samples: u64,
+    /// What is pushed is for consent only.
+    for_consent_only: bool,
     /// In order, not overlapping, none empty.
     chunks: VecDeque<Chunk>,
     /// Audio that does not fill a frame yet.
@@ -64,7 +68,7 @@ impl Chunk {
     /// One past the last sample.
     pub fn end(&self) -> SamplePosition {
         match self {
-            Chunk::Frame { position, pcm } => position.plus(pcm.len() as u64),
+            Chunk::Frame { position, pcm, .. } => position.plus(pcm.len() as u64),
             Chunk::Lost { position, samples, .. } => position.plus(*samples),
         }
     }
@@ -73,9 +77,10 @@ impl Chunk {
     fn starting_at(&self, start: SamplePosition) -> Self {
         let skipped = start.since(self.position());
         match self {
-            Chunk::Frame { position, pcm } => {
+            Chunk::Frame { position, pcm, for_consent_only } => {
                 let pcm = pcm.get(skipped as usize..).unwrap_or_default().to_vec();
-                Chunk::Frame { position: position.plus(skipped), pcm }
+                let for_consent_only = *for_consent_only;
+                Chunk::Frame { position: position.plus(skipped), pcm, for_consent_only }
             }
             Chunk::Lost { position, samples, reason } => Chunk::Lost {
                 position: position.plus(skipped),
@@ -92,6 +97,7 @@ impl AudioRing {
         Self {
             frame_samples: (u64::from(rate) * FRAME_MS / 1000) as usize,
             capacity_samples: u64::from(rate) * RING_SECONDS,
+            for_consent_only: false,
             chunks: VecDeque::new(),
             gathering: None,
             dropped_from: None,
@@ -101,6 +107,22 @@ impl AudioRing {
             next_segment: 0,
             end: SamplePosition(0),
         }
+    }
+
+    /// What is pushed from now on is for consent only, or is not.
+    pub fn withhold(&mut self, for_consent_only: bool) {
+        if for_consent_only != self.for_consent_only {
+            self.seal();
+            self.for_consent_only = for_consent_only;
+        }
+    }
+
+    /// Forgets all audio, as if it were acknowledged.
+    pub fn discard(&mut self) {
+        self.chunks.clear();
+        self.gathering = None;
+        self.dropped_from = None;
+        self.acknowledged = self.end;
     }
 
     /// Adds audio. Positions must not run backwards. Whether there is a new chunk to send.
@@ -123,7 +145,9 @@ impl AudioRing {
         {
             let mut rest = held.split_off(self.frame_samples);
             rest.reserve_exact(self.frame_samples.saturating_sub(rest.len()));
-            let frame = Chunk::Frame { position: *start, pcm: std::mem::replace(held, rest) };
+            let pcm = std::mem::replace(held, rest);
+            let for_consent_only = self.for_consent_only;
+            let frame = Chunk::Frame { position: *start, pcm, for_consent_only };
             *start = frame.end();
             self.chunks.push_back(frame);
         }
@@ -144,7 +168,8 @@ impl AudioRing {
         if let Some((position, pcm)) = self.gathering.take()
             && !pcm.is_empty()
         {
-            self.chunks.push_back(Chunk::Frame { position, pcm });
+            let for_consent_only = self.for_consent_only;
+            self.chunks.push_back(Chunk::Frame { position, pcm, for_consent_only });
         }
     }
 
@@ -292,6 +317,29 @@ mod tests {
         assert!(matches!(ring.next_after(SamplePosition(100_000)), Some(Chunk::Frame { .. })));
         ring.acknowledge(SamplePosition(100_000), 1);
         assert!(matches!(ring.next_after(SamplePosition(100_000)), Some(Chunk::Frame { .. })));
+    }
+
+    #[test]
+    fn what_is_for_consent_only_is_marked_and_can_be_forgotten() {
+        let mut ring = AudioRing::new(RATE);
+        ring.withhold(true);
+        ring.push(SamplePosition(0), &[0; 1000]);
+        ring.withhold(true);
+        ring.withhold(false);
+        ring.push(SamplePosition(1000), &[0; 800]);
+        let marks: Vec<(u64, bool)> = drain(&ring, SamplePosition(100))
+            .into_iter()
+            .map(|chunk| match chunk {
+                Chunk::Frame { position, for_consent_only, .. } => (position.0, for_consent_only),
+                Chunk::Lost { .. } => panic!("nothing is lost"),
+            })
+            .collect();
+        assert_eq!(marks, [(100, true), (800, true), (1000, false)]);
+        ring.push(SamplePosition(1800), &[0; 10]);
+        ring.discard();
+        ring.seal();
+        assert_eq!(drain(&ring, SamplePosition(0)), []);
+        assert_eq!((ring.held(), ring.resume_from()), (0, (SamplePosition(1810), 0)));
     }
 
     proptest! {

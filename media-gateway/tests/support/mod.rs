@@ -13,7 +13,9 @@ use sidetone_proto::v1::audio_ingest_server::{AudioIngest, AudioIngestServer};
 use sidetone_proto::v1::caption_event::Event;
 use sidetone_proto::v1::caption_ingest_server::{CaptionIngest, CaptionIngestServer};
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::v1::{AudioAck, PartyAudio, PartyStart, PublishAck, PublishRequest};
+use sidetone_proto::v1::{
+    AudioAck, Consent, ConsentState, PartyAudio, PartyStart, PublishAck, PublishRequest, Role,
+};
 use simulator::{Account, Audio, Simulator, SimulatorConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -34,10 +36,32 @@ type Acks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Heard {
     pub start: PartyStart,
     pub pcm: Vec<i16>,
+    /// Samples that were told to be lost.
+    pub lost: u64,
     pub end: Option<u64>,
+    /// How many frames were for consent only, and how many were not.
+    pub for_consent_only: usize,
+    pub for_captions: usize,
+    /// The gateway took everything back.
+    pub is_discarded: bool,
 }
 
 impl Heard {
+    /// Where there is a voice, in milliseconds on the party's clock, from and to. Pauses of up to 100 ms belong to it.
+    pub fn loud(&self) -> Vec<(u64, u64)> {
+        let window = self.start.sample_rate as usize / 100;
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        for (number, window) in (0..).zip(self.pcm.chunks(window)) {
+            let (from, to) = (number * 10, number * 10 + 10);
+            match spans.last_mut() {
+                _ if window.iter().all(|sample| sample.unsigned_abs() < 2000) => {}
+                Some((_, end)) if from - *end <= 100 => *end = to,
+                _ => spans.push((from, to)),
+            }
+        }
+        spans
+    }
+
     /// The share of the energy at a frequency (Goertzel), roughly 0 to 1.
     pub fn share(&self, frequency: f64) -> f64 {
         let rate = f64::from(self.start.sample_rate);
@@ -65,7 +89,11 @@ pub struct Downstream {
     pub heard_out: Arc<watch::Sender<usize>>,
     /// While true, a party's end is not acknowledged.
     pub withholds_acks: Arc<watch::Sender<bool>>,
+    /// What the transcriber hears a role say about consent.
+    pub hears: Arc<watch::Sender<Option<(Role, ConsentState)>>>,
     pub events: Arc<Mutex<Vec<Event>>>,
+    /// How many events have come.
+    pub published: Arc<watch::Sender<usize>>,
     pub ended: Arc<tokio::sync::Notify>,
 }
 
@@ -81,11 +109,13 @@ impl AudioIngest for Downstream {
         let (acks, stream) = mpsc::channel(4);
         let (parties, started) = (self.parties.clone(), self.started.clone());
         let messages_heard = self.messages.clone();
+        let hears = self.hears.clone();
         let (heard_out, mut withheld) = (self.heard_out.clone(), self.withholds_acks.subscribe());
         tokio::spawn(async move {
             let mut id = String::new();
             while let Some(Ok(PartyAudio { message: Some(message) })) = messages.next().await {
                 let mut end = None;
+                let mut role = Role::Unspecified;
                 {
                     let mut parties = parties.lock().unwrap();
                     if let Message::Start(start) = &message {
@@ -98,6 +128,8 @@ impl AudioIngest for Downstream {
                             started.send_modify(|count| *count += 1);
                         }
                         Message::Frame(frame) => {
+                            heard.for_consent_only += usize::from(frame.for_consent_only);
+                            heard.for_captions += usize::from(!frame.for_consent_only);
                             heard.pcm.resize(frame.sample_position as usize, 0);
                             heard.pcm.extend(
                                 frame
@@ -106,18 +138,34 @@ impl AudioIngest for Downstream {
                                     .map(|two| i16::from_le_bytes([two[0], two[1]])),
                             );
                         }
-                        Message::Lost(_) => {}
+                        Message::Lost(lost) => heard.lost += lost.samples,
                         Message::End(it) => {
                             heard.end = Some(it.sample_position);
                             end = Some(it.sample_position);
                         }
+                        Message::Discard(_) => {
+                            heard.is_discarded = true;
+                            end = Some(heard.pcm.len() as u64);
+                        }
                     }
+                    if let Some(party) = &heard.start.party {
+                        role = party.role();
+                    }
+                }
+                let heard = hears.borrow().filter(|(whose, _)| *whose == role);
+                if let Some((_, consent)) = heard {
+                    let ack = AudioAck { heard_consent: consent.into(), ..AudioAck::default() };
+                    let _ = acks.send(Ok(ack)).await;
                 }
                 messages_heard.send_modify(|count| *count += 1);
                 if let Some(sample_position) = end {
                     heard_out.send_modify(|count| *count += 1);
                     let _ = withheld.wait_for(|withheld| !withheld).await;
-                    let _ = acks.send(Ok(AudioAck { sample_position, next_segment: 0 })).await;
+                    let heard = hears.borrow().filter(|(whose, _)| *whose == role);
+                    let heard_consent =
+                        heard.map(|(_, consent)| consent).unwrap_or_default().into();
+                    let ack = AudioAck { sample_position, heard_consent, ..AudioAck::default() };
+                    let _ = acks.send(Ok(ack)).await;
                     return;
                 }
             }
@@ -142,6 +190,7 @@ impl CaptionIngest for Downstream {
                 let event = request.event.and_then(|event| event.event).unwrap();
                 let is_end = matches!(event, Event::CallEnded(_));
                 this.events.lock().unwrap().push(event);
+                this.published.send_modify(|count| *count += 1);
                 let _ = acks.send(Ok(PublishAck { publish_id: request.publish_id })).await;
                 if is_end {
                     this.ended.notify_one();
@@ -150,6 +199,22 @@ impl CaptionIngest for Downstream {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
+}
+
+impl Downstream {
+    /// What the relay was told of consent, in order.
+    pub fn consents(&self) -> Vec<Consent> {
+        let consent = |event: &Event| match event {
+            Event::Consent(consent) => Some(consent.clone()),
+            _ => None,
+        };
+        self.events.lock().unwrap().iter().filter_map(consent).collect()
+    }
+}
+
+/// Events without what was told of consent.
+pub fn but_consent(events: Vec<Event>) -> Vec<Event> {
+    events.into_iter().filter(|event| !matches!(event, Event::Consent(_))).collect()
 }
 
 pub async fn serve(downstream: Downstream) -> SocketAddr {
@@ -163,10 +228,23 @@ pub async fn serve(downstream: Downstream) -> SocketAddr {
     address
 }
 
-/// A 16-bit mono WAV file of some seconds of a tone at 16 kHz.
+/// Some seconds of a tone.
 pub fn tone(frequency: f64, seconds: u32) -> Audio {
+    sound(frequency, seconds, |_| 8000.0)
+}
+
+/// Some seconds of a tone that is never silent, but louder and softer `beat` times a second: long tones that are as loud
+/// as each other all the time are taken for the same voice.
+pub fn voice(frequency: f64, beat: f64, seconds: u32) -> Audio {
+    let loudness = |at: f64| 7200.0 + 4800.0 * (at * beat * std::f64::consts::TAU).sin();
+    sound(frequency, seconds, loudness)
+}
+
+/// A 16-bit mono WAV file at 16 kHz of a tone, as loud as is said of each second.
+fn sound(frequency: f64, seconds: u32, loudness: impl Fn(f64) -> f64) -> Audio {
     let samples: Vec<u8> = (0..16_000 * seconds)
-        .map(|at| (f64::from(at) * frequency * std::f64::consts::TAU / 16_000.0).sin() * 8000.0)
+        .map(|at| f64::from(at) / 16_000.0)
+        .map(|at| (at * frequency * std::f64::consts::TAU).sin() * loudness(at))
         .flat_map(|sample| (sample as i16).to_le_bytes())
         .collect();
     let mut wav = b"RIFF".to_vec();

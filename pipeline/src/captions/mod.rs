@@ -2,10 +2,12 @@
 
 mod assembler;
 mod hypothesis;
+mod phrases;
 mod plausibility;
 mod stabiliser;
 
 pub use assembler::{Caption, CaptionAssembler};
 pub use hypothesis::{Hypothesis, Word};
+pub use phrases::{Meaning, PhraseListener};
 pub use plausibility::{Implausible, check};
 pub use stabiliser::Stabiliser;

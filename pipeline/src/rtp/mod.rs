@@ -10,6 +10,7 @@ mod reorder;
 mod rtcp;
 mod source;
 mod stats;
+mod telephone_event;
 mod timeline;
 
 pub use datagram::{MAX_PAYLOAD_BYTES, RtpHeader, RtpRejected};

@@ -5,6 +5,7 @@ use super::candidate::Candidate;
 use super::datagram::{RtpHeader, RtpRejected};
 use super::reorder::Misplaced;
 use super::source::{Arrived, Content, Pauses, Source};
+use super::telephone_event::KeyDetector;
 use super::timeline::Timeline;
 use super::{PartyAudio, PayloadFormat, Reception, RtpStats};
 use crate::clock::SamplePosition;
@@ -59,6 +60,7 @@ const MAX_OVERLAP: Duration = Duration::from_millis(500);
 ///   else after 2 s. Audio that comes for a stretch already told is dropped, and the first packet
 ///   after it is told as lost.
 /// - Comfort noise and other payload types (telephone-event) are time passing and never decoded.
+///   Keys are read from telephone-events only when [asked for](Self::listen_for_keys).
 /// - Another SSRC takes over after 5 packets in order with the present source silent for 200 ms,
 ///   or at once after 1 s or its [goodbye](Self::handle_goodbye). It is placed by its time of
 ///   arrival, as is a timestamp that jumps back or more than 10 s ahead of time.
@@ -70,8 +72,18 @@ pub struct RtpReceiver {
     candidate: Option<Candidate>,
     timeline: Timeline,
     arrivals: Option<ArrivalClock>,
+    /// From the beginning of a hold until audio is heard after its end.
+    hold: Option<Hold>,
+    keys: Option<KeyDetector>,
     finished: bool,
     stats: RtpStats,
+}
+
+/// The sender was told to be silent.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since: Instant,
+    is_over: bool,
 }
 
 impl RtpReceiver {
@@ -92,9 +104,22 @@ impl RtpReceiver {
             candidate: None,
             timeline: Timeline::default(),
             arrivals: None,
+            hold: None,
+            keys: None,
             finished: false,
             stats: RtpStats::default(),
         })
+    }
+
+    /// From now on, tells of the keys that the party presses: telephone-events (RFC 4733) of this
+    /// payload type.
+    pub fn listen_for_keys(&mut self, payload_type: u8) {
+        self.keys = Some(KeyDetector::new(payload_type));
+    }
+
+    /// The next key that the party has pressed: `0` to `9`, `*`, `#`, `A` to `D`.
+    pub fn poll_key(&mut self) -> Option<char> {
+        self.keys.as_mut()?.poll_key()
     }
 
     /// Takes a datagram that arrived at `now`.
@@ -108,6 +133,12 @@ impl RtpReceiver {
         }
         let (header, payload) = read(datagram).inspect_err(|_| self.stats.rejected += 1)?;
         let (ssrc, number) = (header.ssrc, header.sequence_number);
+        // Whoever is not the party has no say. Before it has said anything, nobody knows.
+        if let Some(keys) = &mut self.keys
+            && self.source.as_ref().is_none_or(|source| source.ssrc == ssrc)
+        {
+            keys.handle_packet(&header, payload);
+        }
         let content = self.content(header.payload_type, payload);
         let arrived = Arrived { at: now, timestamp: header.timestamp, content };
 
@@ -138,6 +169,20 @@ impl RtpReceiver {
     pub fn handle_goodbye(&mut self, ssrc: u32) {
         if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {
             source.left = true;
+        }
+    }
+
+    /// Signalling says that the sender is silent from now on (a hold), or that it is not any more. During a hold silence
+    /// passes by the clock at once. Audio after it goes on where the clock is, whether or not the sender's timestamps
+    /// went on meanwhile.
+    pub fn handle_hold(&mut self, now: Instant, is_held: bool) {
+        match (&mut self.hold, is_held) {
+            (Some(hold), _) => hold.is_over = !is_held,
+            (None, true) => self.hold = Some(Hold { since: now, is_over: false }),
+            (None, false) => {}
+        }
+        if let Some(source) = self.source.as_mut().filter(|_| is_held) {
+            source.pauses = Pauses::Now;
         }
     }
 
@@ -327,9 +372,14 @@ impl RtpReceiver {
         let mut end = self.position_of(source).plus(source.frame);
         let overlapped_since = source.overlapped_since;
         if end <= self.timeline.end() {
-            // What was told as silence was a stall, so this sender does not pause.
-            source.pauses = Pauses::Never;
-            let since = *source.overlapped_since.get_or_insert(at);
+            let since = match self.hold {
+                Some(hold) => hold.since,
+                None => {
+                    // What was told as silence was a stall, so this sender does not pause.
+                    source.pauses = Pauses::Never;
+                    *source.overlapped_since.get_or_insert(at)
+                }
+            };
             if at.saturating_duration_since(since) < MAX_OVERLAP {
                 self.stats.overlapped_samples += source.frame;
                 return;
@@ -338,6 +388,7 @@ impl RtpReceiver {
             end = self.position_of(source).plus(source.frame);
         }
         source.overlapped_since = None;
+        self.hold = self.hold.filter(|hold| !hold.is_over);
         let position = self.position_of(source);
         let rate = self.format.codec.sample_rate();
         self.arrivals

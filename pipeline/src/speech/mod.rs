@@ -6,7 +6,7 @@ mod detector;
 mod segmenter;
 
 pub use detector::{FRAME_LEN, Voice, VoiceDetector};
-pub use segmenter::{Endpointing, Segmenter, SpeechEvent, Window};
+pub use segmenter::{Endpointing, OpenUtterance, Segmenter, SpeechEvent, Window};
 
 /// Samples per second of everything that speech recognition sees.
 pub const SAMPLE_RATE: u64 = 16_000;

@@ -7,6 +7,8 @@ use super::{FRAME_LEN, Voice, VoiceDetector, millis, samples};
 pub struct Endpointing {
     /// Audio kept from before the first voiced frame, so that no soft first sound is cut off.
     pub pre_roll_ms: u64,
+    /// Whether anything is decoded before the first pause.
+    pub partials: bool,
     /// Speech after which the first partial is decoded.
     pub first_partial_ms: u64,
     /// Time between partials.
@@ -27,6 +29,7 @@ impl Default for Endpointing {
     fn default() -> Self {
         Self {
             pre_roll_ms: 320,
+            partials: true,
             first_partial_ms: 480,
             partial_interval_ms: 480,
             draft_silence_ms: 224,
@@ -67,6 +70,23 @@ impl Window {
     pub fn end(&self) -> u64 {
         self.start + self.audio.len() as u64
     }
+}
+
+/// The utterance that is going on, as far as it was heard: for a recogniser that takes audio as it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenUtterance<'a> {
+    /// Counts the party's utterances.
+    pub segment: u32,
+    /// Position of `audio[0]`, in samples at 16 kHz. The same until the utterance ends.
+    pub start: u64,
+    /// As in [`Window`].
+    pub speech_start: u64,
+    /// As in [`Window`].
+    pub speech_end: u64,
+    /// As in [`Window`].
+    pub clarity: f32,
+    /// Mono, 16 kHz, in [-1, 1].
+    pub audio: &'a [f32],
 }
 
 /// What to do about what was heard.
@@ -155,6 +175,14 @@ impl Segmenter {
         self.utterance.is_some()
     }
 
+    /// The utterance that is going on, once there is enough voice in it to be more than a click: such a one always ends
+    /// with a [`SpeechEvent::End`].
+    pub fn open_utterance(&self) -> Option<OpenUtterance<'_>> {
+        let utterance = self.utterance.as_ref()?;
+        let is_speech = utterance.voiced_frames >= self.frames(self.endpointing.least_voice_ms);
+        is_speech.then(|| self.utterance_until(utterance, self.voiced.len()))
+    }
+
     /// The number that the next utterance gets, or the open one has, if it was not cut from an older one.
     pub fn next_segment(&self) -> u32 {
         self.utterance.as_ref().map_or(self.next_segment, |utterance| utterance.segment)
@@ -177,8 +205,7 @@ impl Segmenter {
         let missing = position.saturating_sub(self.position());
         let mut events = self.push(&vec![0.0; missing.min(LONGEST_FILL) as usize]);
         if missing > LONGEST_FILL {
-            events.extend(self.finish());
-            self.start_anew(position);
+            events.extend(self.cut_at(position));
         }
         events
     }
@@ -195,6 +222,13 @@ impl Segmenter {
                 .min(self.voiced.len());
             self.end_utterance(end, &mut events);
         }
+        events
+    }
+
+    /// Ends the utterance, if there is one, and begins anew at a position, without what was said before.
+    pub fn cut_at(&mut self, position: u64) -> Vec<SpeechEvent> {
+        let events = self.finish();
+        self.start_anew(position);
         events
     }
 
@@ -262,7 +296,11 @@ impl Segmenter {
             utterance.drafted = Some(utterance.voice_end);
             utterance.next_partial = now + interval;
             events.extend(self.window(now).map(SpeechEvent::Draft));
-        } else if now >= utterance.next_partial && silence == 0 && heard_enough {
+        } else if self.endpointing.partials
+            && now >= utterance.next_partial
+            && silence == 0
+            && heard_enough
+        {
             utterance.next_partial = now + interval;
             events.extend(self.window(now).map(SpeechEvent::Partial));
         }
@@ -338,19 +376,24 @@ impl Segmenter {
     }
 
     fn window(&self, end: usize) -> Option<Window> {
-        let utterance = self.utterance.as_ref()?;
+        let utterance = self.utterance_until(self.utterance.as_ref()?, end);
+        let OpenUtterance { segment, start, speech_start, speech_end, clarity, audio } = utterance;
+        Some(Window { segment, start, speech_start, speech_end, clarity, audio: audio.into() })
+    }
+
+    fn utterance_until(&self, utterance: &Utterance, end: usize) -> OpenUtterance<'_> {
         let position = |frame: usize| self.start + (frame * FRAME_LEN) as u64;
         let voice_end = utterance.voice_end.min(end);
         let spoken = &self.clear[utterance.onset.min(voice_end)..voice_end];
         let clear = spoken.iter().filter(|&&clear| clear).count();
-        Some(Window {
+        OpenUtterance {
             segment: utterance.segment,
             start: self.start,
             speech_start: position(utterance.onset),
             speech_end: position(voice_end),
             clarity: clear as f32 / spoken.len().max(1) as f32,
-            audio: self.audio[..end * FRAME_LEN].into(),
-        })
+            audio: &self.audio[..end * FRAME_LEN],
+        }
     }
 
     /// Drops the first frames.

@@ -336,6 +336,27 @@ fn telephone_events_are_time_passing() {
 }
 
 #[test]
+fn keys_are_told_once_and_only_when_asked_for() {
+    let press = |listener: &mut Listener, sender: &Sender, ssrc: u32| {
+        let mut keypad = sender.clone();
+        (keypad.payload_type, keypad.ssrc) = (101, ssrc);
+        let timestamp = keypad.timestamp;
+        for (ms, end) in [(40, 0), (60, 0), (80, 0x80), (100, 0x80), (120, 0x80)] {
+            keypad.timestamp = timestamp;
+            listener.receive(ms, &keypad.packet(0, &[5, 0x0a | end, 0, 160]));
+        }
+        std::iter::from_fn(|| listener.receiver.poll_key()).collect::<String>()
+    };
+    let (sender, mut listener) = talking(2);
+    assert_eq!(press(&mut listener, &sender, sender.ssrc), "");
+    let (sender, mut listener) = talking(2);
+    listener.receiver.listen_for_keys(101);
+    assert_eq!(press(&mut listener, &sender, sender.ssrc ^ 1), "", "another source has no say");
+    assert_eq!(press(&mut listener, &sender, sender.ssrc), "5");
+    assert_eq!(listener.receiver.stats().undecodable, 0);
+}
+
+#[test]
 fn the_dtmf_artefact_of_ringcentral_is_not_opus() {
     let mut sender = Sender::new(OPUS_16);
     let mut listener = Listener::new(OPUS_16);

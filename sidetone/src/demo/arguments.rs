@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use simulator::{Account, Audio, CallPlan, Codec, Shape};
+use transcriber::config::{Config, GrpcSettings, Settings};
 use transcriber::recogniser::ModelSource;
 
 use super::Printer;
@@ -35,6 +36,12 @@ pub struct DemoArguments {
     /// The Whisper model: demo-en, a name that was pulled, or a file in ggml format
     #[arg(long, value_name = "FILE", default_value = ModelSource::BUILT_IN)]
     model: String,
+    /// Who recognises, the first to be asked first: whisper, grpc, openai. As in docs/recognisers.md
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "whisper")]
+    backends: Vec<String>,
+    /// The backend `grpc`
+    #[arg(long, value_name = "ADDRESS", default_value = "grpc://127.0.0.1:50051")]
+    grpc: String,
     /// Port of the page on 127.0.0.1 (default: a free one)
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     port: u16,
@@ -47,8 +54,8 @@ pub struct DemoPlan {
     pub call: CallPlan,
     /// It is the call whose words are known.
     pub bundled: bool,
-    /// `demo-en`, or a file.
-    pub model: String,
+    /// Who recognises.
+    pub transcriber: Settings,
     /// Port of the page, or 0.
     pub port: u16,
     /// End with the call.
@@ -70,11 +77,23 @@ impl DemoArguments {
         Ok(DemoPlan {
             call: demo_call(self.shape, self.codec, self.loss, customer, agent),
             bundled: self.customer.is_none(),
-            model: find_model(&self.model)?,
+            transcriber: self.transcriber()?,
             port: self.port,
             once: self.once,
             seed: rand::random(),
         })
+    }
+
+    fn transcriber(&self) -> anyhow::Result<Settings> {
+        let mut settings = Settings {
+            backends: self.backends.clone(),
+            grpc: GrpcSettings { address: self.grpc.clone() },
+            model: self.model.clone(),
+            ..Settings::default()
+        };
+        find_model(&mut settings)?;
+        Config::try_from(settings.clone())?;
+        Ok(settings)
     }
 
     /// What shows the captions.
@@ -89,7 +108,7 @@ impl DemoPlan {
         Self {
             call: demo_call(shape, codec, 0.0, Audio::demo_customer(), Audio::demo_agent()),
             bundled: true,
-            model: ModelSource::BUILT_IN.to_owned(),
+            transcriber: Settings::default(),
             port: 0,
             once: true,
             seed,

@@ -1,5 +1,6 @@
 //! `sidetone demo`: the whole system on loopback, with a stand-in for RingCentral that plays a call.
 
+mod alignment;
 mod arguments;
 mod printer;
 mod score;
@@ -10,18 +11,18 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use media_gateway::config::{
-    ControlSection, NotificationScope, OperationsSection, RingCentralSection, Secret, SipSection,
-    Supervise,
+    ConsentSection, ControlSection, NotificationScope, OperationsSection, RingCentralSection,
+    Secret, SipSection, Supervise,
 };
-use media_gateway::control::consent::Policies;
 use simulator::{Account, CallPlan, Shape, Simulator, SimulatorConfig};
 use web_relay::StartError;
 use web_relay::event::Event;
 
 use crate::cli::asked_to_stop;
-use crate::config::{Config, TranscriberSection};
+use crate::config::Config;
 use crate::system::System;
 
+pub use alignment::{Step, align, words};
 pub use arguments::{DemoArguments, DemoPlan};
 pub use printer::Printer;
 pub use score::{Delays, Score, Tally};
@@ -82,10 +83,7 @@ impl Demo {
         let config = Config {
             ringcentral: ringcentral(&simulator, plan.call.shape),
             sip: SipSection { listen: loopback(0).to_string(), ..SipSection::default() },
-            transcriber: TranscriberSection {
-                model: plan.model.clone(),
-                ..TranscriberSection::default()
-            },
+            transcriber: plan.transcriber.clone(),
             relay: web_relay::Config {
                 listen: loopback(plan.port),
                 ingest_listen: loopback(0),
@@ -93,7 +91,7 @@ impl Demo {
                 ..web_relay::Config::default()
             },
             operations: OperationsSection::default(),
-            consent: Policies::default(),
+            consent: ConsentSection::default(),
             control: ControlSection::default(),
         };
         let system = System::start(config).await.map_err(|error| match error.downcast_ref() {

@@ -65,12 +65,18 @@ impl Printer {
                 label(gap.role),
                 seconds(gap.end_ms - gap.start_ms)
             )),
+            Event::Status(status) if status.is_on_hold => self.line("on hold"),
             Event::Status(status) => match status.state {
                 CaptionState::Live => self.line("captions are live"),
+                CaptionState::FallbackRecogniser => {
+                    self.line("captions come from the next recogniser in line");
+                }
                 CaptionState::CaptionsUnavailable => {
                     self.line("captions unavailable; the call is not affected");
                 }
             },
+            // The demo's parties have been asked for nothing.
+            Event::Consent(_) => {}
             Event::CallStarted(call) => self.line(&format!("call {} started", call.call_id)),
             Event::CallEnded(_) => self.line("call ended"),
         }

@@ -4,6 +4,8 @@ use sidetone_proto::Role;
 use simulator::{Turn, demo_transcript};
 use web_relay::event::{Caption, Event};
 
+use super::alignment::{align, words};
+
 /// How well the bundled call was captioned, held against what is said in it.
 #[derive(Clone, Debug)]
 pub struct Score {
@@ -48,19 +50,10 @@ impl Tally {
 
     /// Counts the errors of a hypothesis. Case and punctuation are not words.
     pub fn count(reference: &str, hypothesis: &str) -> Self {
-        let (reference, hypothesis) = (normalised(reference), normalised(hypothesis));
-        // Levenshtein's distance, a row at a time.
-        let mut row: Vec<usize> = (0..=hypothesis.len()).collect();
-        for (i, expected) in reference.iter().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, heard) in hypothesis.iter().enumerate() {
-                let substitution = diagonal + usize::from(expected != heard);
-                diagonal = row[j + 1];
-                row[j + 1] = substitution.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        Self { errors: row[hypothesis.len()], words: reference.len() }
+        let reference = words(reference);
+        let steps = align(&reference, &words(hypothesis));
+        let errors = steps.into_iter().filter(|step| step.is_error()).count();
+        Self { errors, words: reference.len() }
     }
 }
 
@@ -74,9 +67,25 @@ impl Delays {
 
 impl FromIterator<Duration> for Delays {
     fn from_iter<I: IntoIterator<Item = Duration>>(delays: I) -> Self {
-        let mut delays: Vec<_> = delays.into_iter().collect();
-        delays.sort_unstable();
-        Self(delays)
+        let mut all = Self::default();
+        all.extend(delays);
+        all
+    }
+}
+
+impl Extend<Duration> for Delays {
+    fn extend<I: IntoIterator<Item = Duration>>(&mut self, delays: I) {
+        self.0.extend(delays);
+        self.0.sort_unstable();
+    }
+}
+
+impl IntoIterator for Delays {
+    type Item = Duration;
+    type IntoIter = std::vec::IntoIter<Duration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -113,7 +122,11 @@ fn partial_delay(events: &[Event], turn: &Turn) -> Option<Duration> {
         .iter()
         .filter_map(|event| match event {
             Event::Partial(caption) | Event::Final(caption) => Some(caption),
-            Event::CallStarted(_) | Event::CallEnded(_) | Event::Gap(_) | Event::Status(_) => None,
+            Event::CallStarted(_)
+            | Event::CallEnded(_)
+            | Event::Gap(_)
+            | Event::Status(_)
+            | Event::Consent(_) => None,
         })
         .find(|caption| covers(caption.role, turn) && caption.end_ms > turn.start_ms)?;
     since(first, turn.start_ms)
@@ -135,19 +148,6 @@ fn covers(role: Role, turn: &Turn) -> bool {
 
 fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.collect::<Vec<_>>().join(" ")
-}
-
-fn normalised(text: &str) -> Vec<String> {
-    text.replace('-', " ")
-        .split_whitespace()
-        .map(|word| {
-            word.chars()
-                .filter(|c| c.is_alphanumeric() || *c == '\'')
-                .flat_map(char::to_lowercase)
-                .collect::<String>()
-        })
-        .filter(|word| !word.is_empty())
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! `CHROME` and `CHROMEDRIVER` name the two programs; without them they are looked for under their usual names.
 
 mod browser;
+mod consent;
 mod demo;
+mod hold;
 mod page;
 mod proxy;
 
@@ -107,6 +109,6 @@ async fn screenshot() {
     .await;
 }
 
-async fn in_time(test: impl Future<Output = ()>) {
+pub(crate) async fn in_time(test: impl Future<Output = ()>) {
     timeout(LIMIT, test).await.expect("the test did not come to its end in time");
 }

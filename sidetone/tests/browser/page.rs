@@ -156,6 +156,15 @@ impl<'a> Page<'a> {
         .await;
     }
 
+    /// How the call is doing, and who is on it.
+    pub async fn until_it_says(&self, pace: &str, parties: &str) {
+        let args = [json!(pace), json!(parties)];
+        let body = "const [pace, parties] = args;
+             return document.getElementById('pace-text').textContent === pace &&
+               document.getElementById('call-parties').textContent === parties";
+        let _: bool = self.browser.until("how the call is doing", body, &args).await;
+    }
+
     pub async fn until_connected(&self) {
         self.until_true(
             "the page says that it is connected",
@@ -175,6 +184,29 @@ impl<'a> Page<'a> {
                !document.querySelector('.row[data-state=partial]')",
         )
         .await;
+    }
+
+    /// What the page says about the consent to the call on the screen.
+    pub async fn until_consent_is(&self, state: &str, text: &str) {
+        let body = "const [state, text] = args;
+             const notice = document.getElementById('consent');
+             return !notice.hidden && notice.dataset.consent === state && notice.textContent.includes(text)";
+        let _: bool = self.browser.until("what it says", body, &[json!(state), json!(text)]).await;
+    }
+
+    pub async fn until_lines(&self, count: usize) {
+        let body = "return document.querySelectorAll('.row[data-state=final]').length === args[0]";
+        let _: bool = self.browser.until("so many lines", body, &[json!(count)]).await;
+    }
+
+    /// What the captions are said to be doing.
+    pub async fn pace(&self) -> String {
+        self.browser.ask("return document.getElementById('pace-text').textContent").await
+    }
+
+    /// Everything that can be read.
+    pub async fn text(&self) -> String {
+        self.browser.ask("return document.body.innerText").await
     }
 
     /// In mid-call, with a page full of captions and the customer saying something.

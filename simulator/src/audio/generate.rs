@@ -16,6 +16,9 @@ const HUM_PEAK: f32 = 32.0;
 /// Mains frequency in North America, in Hz.
 const MAINS_HZ: f64 = 60.0;
 
+/// The level of each of the ring-back's tones, peak: about -22 dBFS RMS.
+const RING_PEAK: f32 = 3_600.0;
+
 /// The level of hold music, RMS: about -22 dBFS, the active level of telephone speech.
 const MUSIC_RMS: f32 = 2_600.0;
 /// Beats per second of the hold music: 96 per minute.
@@ -55,6 +58,21 @@ impl Audio {
                 })
                 .sum();
             (hiss + hum) as i16
+        });
+        generated(samples.collect())
+    }
+
+    /// What a caller hears while the other phone rings, in North America: 440 and 480 Hz, two seconds of six (ITU-T E.180).
+    pub fn ring_back(duration: Duration) -> Self {
+        let (on, period) = (2 * SAMPLE_RATE as usize, 6 * SAMPLE_RATE as usize);
+        let samples = (0..frames(duration)).map(|n| {
+            if n % period >= on {
+                return 0;
+            }
+            let tone = |hertz: f64| {
+                (f64::from(SAMPLE_RATE).recip() * hertz * n as f64).fract() as f32 * TAU
+            };
+            (RING_PEAK * (tone(440.0).sin() + tone(480.0).sin())) as i16
         });
         generated(samples.collect())
     }
@@ -187,6 +205,15 @@ mod tests {
         assert!(hum > 0.02, "hum is {hum} of the power");
         let out_of_band = share_of(noise.samples(), 7_000.0);
         assert!(hum > 100.0 * out_of_band, "7 kHz is {out_of_band} of the power");
+    }
+
+    #[test]
+    fn ring_back_rings_two_seconds_of_six() {
+        let ringing = Audio::ring_back(TEN_SECONDS);
+        let second = |n: usize| &ringing.samples()[n * 16_000..(n + 1) * 16_000];
+        assert!(share_of(second(1), 440.0) > 0.4 && share_of(second(7), 480.0) > 0.4);
+        assert!([2, 5, 8].iter().all(|n| second(*n).iter().all(|sample| *sample == 0)));
+        assert!((-24.0..-18.0).contains(&dbfs(second(0))));
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! What becomes of a call's legs once their INVITEs are out.
 
-use super::Conversation;
 use super::leg::{Leg, MediaStream};
-use crate::audio::ResampleError;
-use crate::media::Recording;
+use super::{Conversation, MUSIC_FRAMES};
+use crate::audio::{Audio, ResampleError};
+use crate::media::{FRAME, Recording};
 use crate::report::Outcome;
 use crate::sdp::{answer, read_answer};
 use crate::sip::leg::{LegEvent, LegFailure, LegId};
 use crate::switchboard::Side;
 use anyhow::Context;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 impl Conversation {
@@ -18,6 +18,11 @@ impl Conversation {
         match event {
             LegEvent::Answered { sdp } => self.handle_answer(id, &sdp, false).await,
             LegEvent::Offered { sdp } => self.handle_answer(id, &sdp, true).await,
+            LegEvent::Moved => {
+                if let Some(leg) = self.legs.get_mut(&id) {
+                    leg.moves += 1;
+                }
+            }
             LegEvent::Failed(failure) => {
                 let Some(mut leg) = self.legs.remove(&id) else { return };
                 let party = &leg.party_id;
@@ -70,9 +75,10 @@ impl Conversation {
         }
         tracing::info!(call = %self.session_id, party, "leg answered");
         self.switchboard().supervisor_answered(&self.session_id, &party, SystemTime::now());
-        let is_everyone_heard = [Side::Customer, Side::Agent]
-            .into_iter()
-            .all(|side| self.legs.values().any(|leg| leg.hears(side)));
+        let listeners = [Side::Customer, Side::Agent]
+            .map(|side| self.legs.values().filter(|leg| leg.hears(side)).count());
+        let is_everyone_heard = listeners.iter().all(|count| *count > 0);
+        self.was_heard_twice |= listeners.iter().any(|count| *count > 1);
         self.clock.leg_answered(Instant::now(), is_everyone_heard);
     }
 
@@ -90,28 +96,34 @@ impl Conversation {
                 leg.pooled.push(stream);
                 continue;
             }
-            let recording = self.recording(accepted.codec.sample_rate()).await?;
+            let recordings = self.recordings(accepted.codec.sample_rate()).await?;
             let (loss, variant) = (self.plan.loss_percent, self.plan.variant);
             let stream =
-                MediaStream::open(line, accepted, recording, loss, variant, &mut self.rng)?;
+                MediaStream::open(line, accepted, recordings, loss, variant, &mut self.rng)?;
             leg.streams.extend(stream);
         }
         Ok(acknowledgement)
     }
 
-    /// Both voices at a sample rate. Most calls need one rate, and most recordings have it.
-    async fn recording(&mut self, sample_rate: u32) -> anyhow::Result<Arc<Recording>> {
-        if let Some(recording) = self.recordings.get(&sample_rate) {
-            return Ok(recording.clone());
+    /// Both voices, and music, at a sample rate. Most calls need one rate, and most recordings have it.
+    async fn recordings(&mut self, sample_rate: u32) -> anyhow::Result<[Arc<Recording>; 2]> {
+        if let Some(recordings) = self.recordings.get(&sample_rate) {
+            return Ok(recordings.clone());
         }
+        let has_music = self.plan.kind.makes_wait();
         let (customer, agent) = (self.plan.customer.clone(), self.plan.agent.clone());
-        let recording = tokio::task::spawn_blocking(move || -> Result<_, ResampleError> {
-            Recording::new(&customer, &agent, sample_rate)
+        let recordings = tokio::task::spawn_blocking(move || -> Result<_, ResampleError> {
+            let length = if has_music { MUSIC_FRAMES as u32 * FRAME } else { Duration::ZERO };
+            let music = Audio::hold_music(length, 1);
+            Ok([
+                Recording::new(&customer, &agent, sample_rate)?,
+                Recording::new(&music, &music, sample_rate)?,
+            ])
         })
-        .await??;
-        let recording = Arc::new(recording);
-        self.recordings.insert(sample_rate, recording.clone());
-        Ok(recording)
+        .await??
+        .map(Arc::new);
+        self.recordings.insert(sample_rate, recordings.clone());
+        Ok(recordings)
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a call's next step is due: pure.
 
 use crate::kind::CallKind;
-use crate::media::FRAME;
+use crate::media::{FRAME, event_of};
 use crate::plan::{CallPlan, Start};
 use crate::script::{Script, Step};
 use crate::variant::Effect;
@@ -70,8 +70,12 @@ impl Clock {
         let script = Script::new(plan.kind, plan.ringing, talk);
         let steps = script.talking.into_iter().map(|(at, step)| (at, Event::Step(step)));
         let effects = plan.variant.effects(talk).into_iter();
-        let mut talking: Vec<_> =
-            steps.chain(effects.map(|(at, effect)| (at, Event::Effect(effect)))).collect();
+        let keys = plan.keys.iter().filter_map(|press| {
+            let event = event_of(press.key)?;
+            Some((press.at, Effect::Press { is_agents: press.is_agents, event }))
+        });
+        let effects = effects.chain(keys).map(|(at, effect)| (at, Event::Effect(effect)));
+        let mut talking: Vec<_> = steps.chain(effects).collect();
         talking.sort_by_key(|(at, _)| *at);
         Self {
             phase: Phase::Dialling { placed },

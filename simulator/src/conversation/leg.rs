@@ -30,6 +30,8 @@ pub(super) struct Leg {
     pub(super) pooled: Vec<PooledStream>,
     pub(super) is_answered: bool,
     pub(super) outcome: Option<Outcome>,
+    /// How often the device brought it to another connection.
+    pub(super) moves: u64,
     /// What the answer to the supervise request waits for; dropped when it need not wait any longer.
     pub(super) reply: Option<oneshot::Sender<()>>,
     description: Description,
@@ -54,6 +56,17 @@ pub(super) struct Line {
     key: Option<MasterKey>,
 }
 
+/// What a frame carries, and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sound {
+    /// What the parties have to say.
+    Speech(u64),
+    /// What is played to whoever waits. Every leg carries it.
+    Music(u64),
+    /// Nothing.
+    Silence,
+}
+
 /// A stream on an accepted line.
 pub(super) struct MediaStream {
     socket: UdpSocket,
@@ -62,6 +75,7 @@ pub(super) struct MediaStream {
     is_latched: bool,
     feed: Feed,
     recording: Arc<Recording>,
+    music: Arc<Recording>,
     accepted: AcceptedMedia,
     rtp: RtpStream,
     protection: Protection,
@@ -88,6 +102,7 @@ impl Leg {
             pooled: vec![],
             is_answered: false,
             outcome: None,
+            moves: 0,
             reply: None,
             description: Description { address, codec, direction, session_number, version: 0 },
         }
@@ -129,6 +144,7 @@ impl Leg {
                 Some(Target::Party(Side::Agent)) => Hears::Agent,
             },
             outcome: self.outcome.unwrap_or(Outcome::NoResponse),
+            moves: self.moves,
             packets_sent: count(|stream| stream.sent),
             packets_received: count(|stream| stream.received),
         }
@@ -178,7 +194,7 @@ impl MediaStream {
     pub(super) fn open(
         line: &mut Line,
         accepted: AcceptedMedia,
-        recording: Arc<Recording>,
+        [recording, music]: [Arc<Recording>; 2],
         loss_percent: f32,
         variant: Variant,
         rng: &mut StdRng,
@@ -200,6 +216,7 @@ impl MediaStream {
             is_latched: false,
             feed: line.feed,
             recording,
+            music,
             accepted,
             rtp: RtpStream::new(codec, accepted.payload_type, loss_percent, identity)?,
             protection: Protection::new(keys)?,
@@ -217,11 +234,24 @@ impl MediaStream {
         Ok(())
     }
 
-    /// Sends a frame of the recording, or silence.
-    pub(super) fn send(&mut self, frame: Option<u64>) -> anyhow::Result<()> {
-        match frame {
-            Some(frame) => self.recording.read_frame(self.feed, frame, &mut self.frame),
-            None => self.frame.fill(0),
+    /// The agent, or the customer, presses a key, if it is heard here.
+    pub(super) fn press(&mut self, is_agents: bool, event: u8) {
+        let is_heard = match self.feed {
+            Feed::Mixed => true,
+            Feed::Agent => is_agents,
+            Feed::Customer => !is_agents,
+        };
+        if is_heard {
+            self.rtp.press(event);
+        }
+    }
+
+    /// Sends a frame.
+    pub(super) fn send(&mut self, sound: Sound) -> anyhow::Result<()> {
+        match sound {
+            Sound::Speech(frame) => self.recording.read_frame(self.feed, frame, &mut self.frame),
+            Sound::Music(frame) => self.music.read_frame(self.feed, frame, &mut self.frame),
+            Sound::Silence => self.frame.fill(0),
         }
         if let Some(packet) = self.rtp.next_packet(&self.frame)? {
             let packet = self.protection.protect(packet)?;

@@ -10,7 +10,7 @@ pub(crate) use encoder::{FrameEncoder, PayloadCodec};
 pub use payloads::EncodeError;
 pub(crate) use recording::{Feed, Recording};
 pub(crate) use srtp::Protection;
-pub(crate) use stream::{RtpIdentity, RtpStream};
+pub(crate) use stream::{RtpIdentity, RtpStream, event_of};
 
 use std::time::Duration;
 

@@ -77,6 +77,12 @@ impl Controls {
         self.cloud.notifications.hub().set_recovery_timeout(timeout);
     }
 
+    /// Lets SIP connections in, or closes all that there are and each that comes from then on; of every account, since they
+    /// share one address. Datagrams are taken all the same.
+    pub async fn set_sip_reachable(&self, is_reachable: bool) {
+        self.cloud.sip.set_reachable(is_reachable).await;
+    }
+
     /// Ends every notification connection.
     pub fn cut_notifications(&self, cut: Cut) {
         self.cloud.notifications.cut(cut);

@@ -4,6 +4,7 @@ mod call_log;
 mod controls;
 mod directory;
 mod faults;
+mod front;
 mod gate;
 mod groups;
 mod notifications;
@@ -38,8 +39,8 @@ pub use faults::Fault;
 pub use notifications::{Cut, Delivery};
 pub use rate_limit::RateLimits;
 
+pub(crate) use front::front;
 pub(crate) use notifications::distribute;
-pub(crate) use routes::router;
 
 /// The ways to the tasks of the calls on the line.
 pub(crate) type Lines = Arc<Mutex<HashMap<String, mpsc::Sender<CallCommand>>>>;

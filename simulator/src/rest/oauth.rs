@@ -117,8 +117,15 @@ fn authenticated(cloud: &Cloud, headers: &HeaderMap) -> Result<Account, ApiError
     if is_client { Ok(account) } else { Err(ApiError::InvalidClient) }
 }
 
+/// The client id of a request that an app makes for itself.
+pub(super) fn client_id(headers: &HeaderMap) -> Option<String> {
+    let decoded = BASE64.decode(credentials(headers, "Basic")?).ok()?;
+    let (client_id, _) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(client_id.to_owned())
+}
+
 /// The credentials of an Authorization header of that scheme.
-fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+pub(super) fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let (given, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     given.eq_ignore_ascii_case(scheme).then_some(credentials.trim())
 }

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 /// The largest request body, in bytes; a supervise request has about a hundred.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The whole interface.
-pub(crate) fn router(cloud: Cloud) -> Router {
+/// The whole interface of one account.
+pub(super) fn router(cloud: Cloud) -> Router {
     let limited = |group: Group, routes: Router<Cloud>| {
         routes.route_layer(from_fn_with_state(Gate { cloud: cloud.clone(), group }, pass))
     };

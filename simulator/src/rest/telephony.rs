@@ -7,7 +7,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -16,6 +18,10 @@ use tokio::time::timeout;
 
 /// How long an INVITE that comes before the answer to its request may take to be answered.
 const REPLY_LIMIT: Duration = Duration::from_secs(2);
+/// Extensions of one presence request.
+const MAX_BATCH: usize = 30;
+/// The JSON form of an answer about several resources.
+const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,9 +41,42 @@ pub(super) async fn presence(
     State(cloud): State<Cloud>,
     Path(extension): Path<String>,
     query: Result<Query<PresenceQuery>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|_| ApiError::InvalidParameter("detailedTelephonyState"))?;
-    cloud.switchboard().presence(&extension, query.is_detailed()).map(Json)
+    if extension.contains(',') {
+        return presences(&cloud, &extension, query.is_detailed(), &headers);
+    }
+    let presence = cloud.switchboard().presence(&extension, query.is_detailed())?;
+    Ok(Json(presence).into_response())
+}
+
+/// The presence of several extensions. The real service can answer in a multipart body, too; nobody here asks for one.
+fn presences(
+    cloud: &Cloud,
+    extensions: &str,
+    is_detailed: bool,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let accepted = headers.get(ACCEPT).and_then(|form| form.to_str().ok()).unwrap_or_default();
+    if !accepted.contains(MULTIPART_JSON) {
+        return Err(ApiError::InvalidParameter("Accept"));
+    }
+    let extensions: Vec<&str> = extensions.split(',').collect();
+    if extensions.len() > MAX_BATCH {
+        return Err(ApiError::InvalidParameter("extensionId"));
+    }
+    let switchboard = cloud.switchboard();
+    let part = |id: &&str| {
+        let (status, body) = match switchboard.presence(id, is_detailed) {
+            Ok(presence) => (200, presence),
+            Err(error) => (error.status(), error.body()),
+        };
+        json!({"resourceId": id, "status": status, "body": body})
+    };
+    let parts: Vec<Value> = extensions.iter().map(part).collect();
+    let form = [(CONTENT_TYPE, MULTIPART_JSON)];
+    Ok((StatusCode::MULTI_STATUS, form, json!(parts).to_string()).into_response())
 }
 
 pub(super) async fn session(

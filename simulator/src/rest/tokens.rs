@@ -131,6 +131,12 @@ impl Tokens {
         }
     }
 
+    /// Whether a token of the account is presented: good for REST, or for one notification connection.
+    pub(super) fn knows(&self, token: &str) -> bool {
+        self.sessions.iter().any(|session| session.access_token == token)
+            || self.web_socket_tokens.iter().any(|(issued, ..)| issued == token)
+    }
+
     pub(super) fn is_live(&self, number: SessionNumber) -> bool {
         self.sessions.iter().any(|session| session.number == number)
     }

@@ -232,6 +232,7 @@ impl Dialog {
                 200
             }
             Method::Invite if matches!(self.state, State::Confirmed { .. }) => {
+                output.events.extend(self.is_cut_off.then_some(LegEvent::Moved));
                 output.messages.insert(0, self.handle_reinvite(flow, request).into());
                 return;
             }

@@ -3,7 +3,7 @@
 use super::Flow;
 use super::dialog::{Dialog, Identifiers, Output, belongs_to};
 use super::leg::{Invitation, LegEvent, LegFailure, LegId};
-use super::message::{call_id, response_to};
+use super::message::{call_id, parameter, response_to};
 use super::oddity::{odd_spelling, segments};
 use super::registrar::{Binding, Registrar};
 use crate::account::Account;
@@ -11,6 +11,8 @@ use crate::variant::Variant;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rsip::headers::UntypedHeader;
+use rsip::prelude::HeadersExt;
 use rsip::{Method, Request, SipMessage};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -27,39 +29,54 @@ pub(crate) struct Transmit {
 /// Something that the application needs to know.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The binding of the supervisor's device has changed.
-    Registration(Option<Binding>),
+    /// The binding of the device of the account with this number has changed.
+    Registration(usize, Option<Binding>),
     /// News of a leg.
     Leg(LegId, LegEvent),
 }
 
-/// The registrar and every leg. Messages and time go in; drain the transmits and events after
+/// The registrars of all accounts and every leg. Messages and time go in; drain the transmits and events after
 /// each call, then wait until [`Endpoint::next_timeout`].
 pub(crate) struct Endpoint {
-    registrar: Registrar,
+    tenants: Vec<Tenant>,
     legs: HashMap<LegId, Dialog>,
+    /// The number of the account whose device each leg calls.
+    tenant_of: HashMap<LegId, usize>,
     leg_of_call_id: HashMap<String, LegId>,
     rng: StdRng,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+}
+
+/// What one account has of its own.
+struct Tenant {
+    registrar: Registrar,
     announced: Option<Binding>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(account: Account, seed: u64) -> Self {
+    /// Without accounts nobody can register.
+    pub(crate) fn new(accounts: Vec<Account>, seed: u64) -> Self {
+        let tenant = |account| Tenant { registrar: Registrar::new(account), announced: None };
         Self {
-            registrar: Registrar::new(account),
+            tenants: accounts.into_iter().map(tenant).collect(),
+            tenant_of: HashMap::new(),
             legs: HashMap::new(),
             leg_of_call_id: HashMap::new(),
             rng: StdRng::seed_from_u64(seed),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
-            announced: None,
         }
     }
 
-    /// Calls the supervisor's device. News of the leg come as [`Event::Leg`].
-    pub(crate) fn invite(&mut self, now: Instant, leg: LegId, invitation: Invitation) {
+    /// Calls the device of the account with a number. News of the leg come as [`Event::Leg`].
+    pub(crate) fn invite(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        tenant: usize,
+        invitation: Invitation,
+    ) {
         let ids = Identifiers {
             call_id: format!("{:032x}", self.rng.random::<u128>()),
             tag: format!("{:016x}", self.rng.random::<u64>()),
@@ -68,7 +85,8 @@ impl Endpoint {
         };
         let (call_id, variant) = (ids.call_id.clone(), invitation.variant);
         let mut output = Output::default();
-        let dialog = self.registrar.binding(now).and_then(|binding| {
+        let binding = self.tenants.get(tenant).and_then(|it| it.registrar.binding(now));
+        let dialog = binding.and_then(|binding| {
             let (flow, contact) = (binding.flow, &binding.contact);
             Dialog::invite(now, flow, contact, invitation, ids, &mut output).ok()
         });
@@ -76,6 +94,7 @@ impl Endpoint {
             Some(dialog) => {
                 let flow = dialog.flow;
                 self.leg_of_call_id.insert(call_id, leg);
+                self.tenant_of.insert(leg, tenant);
                 self.legs.insert(leg, dialog);
                 if variant == Variant::Segmented && !flow.is_unreliable() {
                     output.messages =
@@ -112,7 +131,9 @@ impl Endpoint {
 
     /// Ends a leg; unknown and ended legs are left alone.
     pub(crate) fn hang_up(&mut self, now: Instant, leg: LegId) {
-        let newest_flow = self.registrar.binding(now).map(|binding| binding.flow);
+        let tenant = self.tenant_of.get(&leg).and_then(|number| self.tenants.get(*number));
+        let newest_flow =
+            tenant.and_then(|it| it.registrar.binding(now)).map(|binding| binding.flow);
         self.with_leg(leg, |dialog, output| dialog.hang_up(now, newest_flow, output));
     }
 
@@ -128,9 +149,7 @@ impl Endpoint {
                 }
             }
             SipMessage::Request(request) if request.method == Method::Register => {
-                let response =
-                    self.registrar.handle_register(now, flow, &request, &mut self.rng).into();
-                self.transmits.push_back(Transmit { flow, message: response });
+                self.handle_register(now, flow, &request);
             }
             SipMessage::Request(request) => self.handle_request(now, flow, &request),
         }
@@ -139,7 +158,7 @@ impl Endpoint {
 
     /// A TCP connection has closed.
     pub(crate) fn handle_flow_closed(&mut self, now: Instant, flow: Flow) {
-        self.registrar.handle_flow_closed(&flow);
+        self.tenants.iter_mut().for_each(|it| it.registrar.handle_flow_closed(&flow));
         let closed: Vec<LegId> =
             self.legs.iter().filter(|(_, dialog)| dialog.flow == flow).map(|(id, _)| *id).collect();
         for leg in closed {
@@ -159,10 +178,11 @@ impl Endpoint {
         for leg in due {
             self.with_leg(leg, |dialog, output| dialog.handle_timeout(now, output));
         }
-        let leg_of_call_id = &mut self.leg_of_call_id;
-        self.legs.retain(|_, dialog| {
+        let (leg_of_call_id, tenant_of) = (&mut self.leg_of_call_id, &mut self.tenant_of);
+        self.legs.retain(|leg, dialog| {
             let is_over = dialog.is_over(now);
             if is_over {
+                tenant_of.remove(leg);
                 leg_of_call_id.remove(dialog.call_id());
             }
             !is_over
@@ -173,7 +193,8 @@ impl Endpoint {
     /// When [`Endpoint::handle_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let legs = self.legs.values().filter_map(Dialog::next_timeout);
-        legs.chain(self.announced.as_ref().map(|binding| binding.expires_at)).min()
+        let announced = self.tenants.iter().filter_map(|it| it.announced.as_ref());
+        legs.chain(announced.map(|binding| binding.expires_at)).min()
     }
 
     /// The next message to send.
@@ -184,6 +205,14 @@ impl Endpoint {
     /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whose device it is, the user of the address says.
+    fn handle_register(&mut self, now: Instant, flow: Flow, request: &Request) {
+        let own = self.tenants.iter().position(|it| it.registrar.serves(request));
+        let Some(tenant) = self.tenants.get_mut(own.unwrap_or(0)) else { return };
+        let message = tenant.registrar.handle_register(now, flow, request, &mut self.rng).into();
+        self.transmits.push_back(Transmit { flow, message });
     }
 
     fn handle_request(&mut self, now: Instant, flow: Flow, request: &Request) {
@@ -203,8 +232,12 @@ impl Endpoint {
                 let status = match method {
                     Method::Options => 200,
                     // The supervisor only listens: outgoing calls are not part of this cloud.
-                    Method::Invite => 403,
-                    Method::Bye | Method::Cancel | Method::Update | Method::Info => 481,
+                    Method::Invite if !is_in_dialog(request) => 403,
+                    Method::Invite
+                    | Method::Bye
+                    | Method::Cancel
+                    | Method::Update
+                    | Method::Info => 481,
                     _ => 405,
                 };
                 let tag = format!("{:016x}", self.rng.random::<u64>());
@@ -233,12 +266,18 @@ impl Endpoint {
     }
 
     fn announce_registration(&mut self, now: Instant) {
-        let current = self.registrar.binding(now);
-        if current != self.announced.as_ref() {
-            self.announced = current.cloned();
-            self.events.push_back(Event::Registration(self.announced.clone()));
+        for (number, tenant) in self.tenants.iter_mut().enumerate() {
+            let current = tenant.registrar.binding(now);
+            if current != tenant.announced.as_ref() {
+                tenant.announced = current.cloned();
+                self.events.push_back(Event::Registration(number, tenant.announced.clone()));
+            }
         }
     }
+}
+
+fn is_in_dialog(request: &Request) -> bool {
+    request.to_header().is_ok_and(|to| parameter(to.value(), "tag").is_some())
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(crate) enum LegEvent {
         /// The body of the 200.
         sdp: Vec<u8>,
     },
+    /// The device has brought the leg to another connection, after its own had closed.
+    Moved,
     /// The leg never came up.
     Failed(LegFailure),
     /// The leg was up and is over; every BYE and its response have been exchanged.

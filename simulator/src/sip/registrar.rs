@@ -54,6 +54,12 @@ impl Registrar {
         }
     }
 
+    /// Whether a REGISTER is about the account's device.
+    pub(crate) fn serves(&self, request: &Request) -> bool {
+        let address_of_record = request.to_header().map(|to| uri_in(to.value())).unwrap_or("");
+        user_of(address_of_record) == Some(self.account.sip_user_name.as_str())
+    }
+
     /// Answers a REGISTER (RFC 3261 section 10.3).
     pub(crate) fn handle_register(
         &mut self,
@@ -64,8 +70,7 @@ impl Registrar {
     ) -> Response {
         let tag = format!("{:016x}", rng.random::<u64>());
         let respond = |status, extra| response_to(request, &flow, status, &tag, extra);
-        let address_of_record = request.to_header().map(|to| uri_in(to.value())).unwrap_or("");
-        if user_of(address_of_record) != Some(self.account.sip_user_name.as_str()) {
+        if !self.serves(request) {
             return respond(404, vec![]);
         }
         if !self.is_authorized(request) {

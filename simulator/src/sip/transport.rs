@@ -47,21 +47,24 @@ pub(crate) struct Registration {
 /// News of a leg.
 pub(crate) type LegNews = (LegId, LegEvent);
 
-/// The way to the SIP task.
+/// The way of one account to the SIP task.
 #[derive(Clone)]
 pub(crate) struct SipHandle {
+    /// The account's number.
+    tenant: usize,
     commands: mpsc::Sender<Command>,
     registration: watch::Receiver<Option<Registration>>,
     next_leg: Arc<AtomicU64>,
 }
 
 enum Command {
-    Invite { leg: LegId, invitation: Invitation, news: mpsc::Sender<LegNews> },
+    Invite { leg: LegId, tenant: usize, invitation: Invitation, news: mpsc::Sender<LegNews> },
     HangUp { leg: LegId },
     Acknowledge { leg: LegId, sdp: String },
     Reoffer { leg: LegId, sdp: String },
     Refresh { leg: LegId },
     DropConnection { leg: LegId },
+    SetReachable(bool),
 }
 
 /// The sockets that the SIP task takes over. UDP and TCP have the same port.
@@ -99,14 +102,15 @@ impl SipHandle {
     }
 
     /// Calls the device; what becomes of the leg comes through `news`, which must have room for
-    /// two events of each leg. Without a SIP task, nothing happens.
+    /// three events of each leg. Without a SIP task, nothing happens.
     pub(crate) async fn invite(
         &self,
         leg: LegId,
         invitation: Invitation,
         news: mpsc::Sender<LegNews>,
     ) {
-        let _ = self.commands.send(Command::Invite { leg, invitation, news }).await;
+        let tenant = self.tenant;
+        let _ = self.commands.send(Command::Invite { leg, tenant, invitation, news }).await;
     }
 
     /// Answers the device's offer.
@@ -129,6 +133,11 @@ impl SipHandle {
         let _ = self.commands.send(Command::DropConnection { leg }).await;
     }
 
+    /// Lets connections in, or closes all of them and each that comes from then on.
+    pub(crate) async fn set_reachable(&self, is_reachable: bool) {
+        let _ = self.commands.send(Command::SetReachable(is_reachable)).await;
+    }
+
     /// Ends a leg; its last event follows.
     pub(crate) async fn hang_up(&self, leg: LegId) {
         let _ = self.commands.send(Command::HangUp { leg }).await;
@@ -143,7 +152,11 @@ pub(crate) struct SipTransport {
     connections: HashMap<u64, mpsc::Sender<Bytes>>,
     next_connection: u64,
     news: HashMap<LegId, mpsc::Sender<LegNews>>,
-    registration: watch::Sender<Option<Registration>>,
+    /// Of each account.
+    registrations: Vec<watch::Sender<Option<Registration>>>,
+    is_reachable: bool,
+    next_leg: Arc<AtomicU64>,
+    command_sender: mpsc::Sender<Command>,
     commands: mpsc::Receiver<Command>,
     incoming: mpsc::Receiver<Incoming>,
     incoming_sender: mpsc::Sender<Incoming>,
@@ -153,33 +166,42 @@ pub(crate) struct SipTransport {
 
 impl SipTransport {
     /// Takes over bound sockets.
-    pub(crate) fn new(endpoint: Endpoint, sockets: Sockets) -> (Self, SipHandle) {
+    pub(crate) fn new(endpoint: Endpoint, sockets: Sockets) -> Self {
         let Sockets { udp, tcp, tls: (tls, acceptor), local } = sockets;
         let (command_sender, commands) = mpsc::channel(COMMAND_CAPACITY);
         let (incoming_sender, incoming) = mpsc::channel(INCOMING_CAPACITY);
-        let (registration, registration_receiver) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(tcp, None, incoming_sender.clone()));
         tasks.spawn(accept(tls, Some(acceptor), incoming_sender.clone()));
-        let transport = Self {
+        Self {
             endpoint,
             udp: Arc::new(udp),
             local,
             connections: HashMap::new(),
             next_connection: 0,
             news: HashMap::new(),
-            registration,
+            registrations: Vec::new(),
+            is_reachable: true,
+            next_leg: Arc::default(),
+            command_sender,
             commands,
             incoming,
             incoming_sender,
             tasks,
-        };
+        }
+    }
+
+    /// The handle of the endpoint's next account.
+    pub(crate) fn next_handle(&mut self) -> SipHandle {
+        let registration = watch::Sender::new(None);
         let handle = SipHandle {
-            commands: command_sender,
-            registration: registration_receiver,
-            next_leg: Arc::default(),
+            tenant: self.registrations.len(),
+            commands: self.command_sender.clone(),
+            registration: registration.subscribe(),
+            next_leg: self.next_leg.clone(),
         };
-        (transport, handle)
+        self.registrations.push(registration);
+        handle
     }
 
     /// Runs until cancelled.
@@ -221,6 +243,7 @@ impl SipTransport {
 
     fn handle_incoming(&mut self, incoming: Incoming) {
         match incoming {
+            Incoming::Connected(..) if !self.is_reachable => {}
             Incoming::Connected(stream, peer, tls) => {
                 if self.connections.len() >= MAX_CONNECTIONS {
                     tracing::warn!(%peer, "too many sip connections, closed the newest");
@@ -259,9 +282,16 @@ impl SipTransport {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Invite { leg, invitation, news } => {
+            Command::Invite { leg, tenant, invitation, news } => {
                 self.news.insert(leg, news);
-                self.endpoint.invite(now(), leg, invitation);
+                self.endpoint.invite(now(), leg, tenant, invitation);
+            }
+            Command::SetReachable(is_reachable) => {
+                self.is_reachable = is_reachable;
+                if !is_reachable {
+                    // Without its sender a connection's task ends and reports the close.
+                    self.connections.clear();
+                }
             }
             Command::HangUp { leg } => self.endpoint.hang_up(now(), leg),
             Command::Acknowledge { leg, sdp } => self.endpoint.acknowledge(leg, sdp),
@@ -300,13 +330,17 @@ impl SipTransport {
         }
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                Event::Registration(binding) => {
-                    tracing::info!(is_registered = binding.is_some(), "registration changed");
-                    let _ = self.registration.send(binding.map(|binding| Registration {
+                Event::Registration(tenant, binding) => {
+                    let is_registered = binding.is_some();
+                    tracing::info!(tenant, is_registered, "registration changed");
+                    let registration = binding.map(|binding| Registration {
                         local_ip: binding.flow.local.ip(),
                         is_secure: binding.flow.is_secure(),
                         expires_at: Instant::from_std(binding.expires_at),
-                    }));
+                    });
+                    if let Some(own) = self.registrations.get(tenant) {
+                        own.send_replace(registration);
+                    }
                 }
                 Event::Leg(leg, event) => self.tell(leg, event),
             }
@@ -314,7 +348,7 @@ impl SipTransport {
     }
 
     fn tell(&mut self, leg: LegId, event: LegEvent) {
-        let is_last = !matches!(event, LegEvent::Answered { .. } | LegEvent::Offered { .. });
+        let is_last = matches!(event, LegEvent::Failed(_) | LegEvent::Ended);
         if let Some(news) = self.news.get(&leg)
             && let Err(error) = news.try_send((leg, event))
         {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sidetone_proto::v1::party_audio::Message;
-use sidetone_proto::v1::{AudioFrame, LostAudio, PartyEnd, PartyLabel, PartyStart};
+use sidetone_proto::v1::{AudioFrame, ConsentPhrases, LostAudio, PartyEnd, PartyLabel, PartyStart};
 use tonic::Code;
 
 use crate::World;
@@ -17,6 +17,10 @@ async fn streams_that_begin_wrongly_are_refused() {
     let label = |call: &str, party: &str| {
         Some(PartyLabel { call_id: call.to_owned(), party_id: party.to_owned(), role: 1 })
     };
+    let refusals = |count, len| {
+        let refused = vec!["x".repeat(len); count];
+        Some(ConsentPhrases { refused, ..ConsentPhrases::default() })
+    };
     for broken in [
         frame(0, &[0; FRAME]),
         Message::End(PartyEnd { sample_position: 0 }),
@@ -29,6 +33,8 @@ async fn streams_that_begin_wrongly_are_refused() {
         Message::Start(PartyStart { anchor_unix_ms: -1, ..start("p-1") }),
         Message::Start(PartyStart { sample_position: u64::MAX, ..start("p-1") }),
         Message::Start(PartyStart { next_segment: u32::MAX, ..start("p-1") }),
+        Message::Start(PartyStart { consent_phrases: refusals(101, 1), ..start("p-1") }),
+        Message::Start(PartyStart { consent_phrases: refusals(1, 501), ..start("p-1") }),
     ] {
         let refusal = gateway.open([broken.clone()]).await.err().expect("a refusal");
         assert_eq!(refusal.code(), Code::InvalidArgument, "{broken:?}: {refusal}");
@@ -41,7 +47,11 @@ async fn streams_that_go_on_wrongly_are_refused() {
     let world = World::faultless().await;
     let gateway = world.gateway().await;
     let second = FRAME as u64;
-    let pcm = |bytes| AudioFrame { sample_position: second, pcm: vec![0; bytes].into() };
+    let pcm = |bytes| AudioFrame {
+        sample_position: second,
+        pcm: vec![0; bytes].into(),
+        for_consent_only: false,
+    };
     let lost = |sample_position, samples| LostAudio { sample_position, samples, reason: 1 };
     for broken in [
         Message::Start(start("p-1")),

@@ -38,18 +38,27 @@ pub fn start(party: &str) -> PartyStart {
         anchor_unix_ms: 1_800_000_000_000,
         sample_position: 0,
         next_segment: 0,
+        consent_phrases: None,
     }
 }
 
 /// Where a stream goes on after an acknowledgement.
 pub fn resumed(party: &str, ack: AudioAck) -> PartyStart {
-    let AudioAck { sample_position, next_segment } = ack;
+    let AudioAck { sample_position, next_segment, .. } = ack;
     PartyStart { sample_position, next_segment, ..start(party) }
 }
 
 pub fn frame(position: usize, samples: &[i16]) -> Message {
     let pcm = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-    Message::Frame(AudioFrame { sample_position: position as u64, pcm })
+    Message::Frame(AudioFrame { sample_position: position as u64, pcm, for_consent_only: false })
+}
+
+/// A frame that nobody has consented to yet.
+pub fn withheld(position: usize, samples: &[i16]) -> Message {
+    match frame(position, samples) {
+        Message::Frame(frame) => Message::Frame(AudioFrame { for_consent_only: true, ..frame }),
+        other => other,
+    }
 }
 
 impl Gateway {

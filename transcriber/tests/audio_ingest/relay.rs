@@ -24,6 +24,7 @@ pub enum Entry {
 /// The test's side.
 pub struct Relay {
     entries: watch::Receiver<Vec<Entry>>,
+    events: watch::Receiver<Vec<Event>>,
     orders: watch::Sender<Orders>,
 }
 
@@ -38,6 +39,7 @@ struct Orders {
 
 struct Service {
     entries: Arc<watch::Sender<Vec<Entry>>>,
+    events: Arc<watch::Sender<Vec<Event>>>,
     orders: watch::Receiver<Orders>,
 }
 
@@ -46,13 +48,14 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, entries) = watch::channel(Vec::new());
+        let (all, events) = watch::channel(Vec::new());
         let (orders, ordered) = watch::channel(Orders::default());
-        let service = Service { entries: Arc::new(sender), orders: ordered };
+        let service = Service { entries: Arc::new(sender), events: Arc::new(all), orders: ordered };
         let server = Server::builder()
             .add_service(CaptionIngestServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
-        (Self { entries, orders }, address)
+        (Self { entries, events, orders }, address)
     }
 
     /// Acknowledges only so many entries of a party, until told otherwise. Other parties' go on.
@@ -66,6 +69,11 @@ impl Relay {
 
     pub fn refuse_segment(&self, segment: u32) {
         self.orders.send_modify(|orders| orders.refused = Some(segment));
+    }
+
+    /// Whatever has come, partials and status events included, when it meets a condition.
+    pub async fn events(&mut self, enough: impl FnMut(&Vec<Event>) -> bool) -> Vec<Event> {
+        self.events.wait_for(enough).await.unwrap().clone()
     }
 
     /// A party's entries when there are so many.
@@ -106,6 +114,7 @@ impl Entry {
         match event {
             Event::Caption(caption) => caption.is_final.then_some(Entry::Final(caption)),
             Event::Gap(gap) => Some(Entry::Gap(gap)),
+            Event::Status(_) => None,
             other => panic!("a transcriber sends no {other:?}"),
         }
     }
@@ -122,6 +131,7 @@ impl Entry {
 impl Service {
     /// Waits until an event may be acknowledged.
     async fn settle(&self, event: Event) -> Result<(), Status> {
+        self.events.send_modify(|events| events.push(event.clone()));
         let Some(entry) = Entry::of(event) else { return Ok(()) };
         let refused = self.orders.borrow().refused;
         if matches!(&entry, Entry::Final(caption) if Some(caption.segment) == refused) {
@@ -152,8 +162,11 @@ impl CaptionIngest for Service {
     ) -> Result<Response<Self::PublishStream>, Status> {
         let mut requests = requests.into_inner();
         let (acks, outgoing) = mpsc::channel(256);
-        let service = Self { entries: self.entries.clone(), orders: self.orders.clone() };
-        let service = Arc::new(service);
+        let service = Arc::new(Self {
+            entries: self.entries.clone(),
+            events: self.events.clone(),
+            orders: self.orders.clone(),
+        });
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let PublishRequest { publish_id, event } = request;

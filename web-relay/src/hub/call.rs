@@ -8,7 +8,8 @@ use sidetone_proto::{CallId, PartyId};
 use super::log::{Entry, Log};
 use super::{PublicationId, Pull, Ticket};
 use crate::event::{
-    CallEnded, CallStarted, CallSummary, Caption, Event, Gap, GapId, PartyRole, SegmentId, Status,
+    CallEnded, CallStarted, CallSummary, Caption, Consent, ConsentState, Event, Gap, GapId,
+    PartyRole, SegmentId, Status,
 };
 use crate::incoming::{Incoming, MAX_PARTIES};
 use crate::store::{StoredCall, Write};
@@ -22,6 +23,9 @@ pub const MAX_SEGMENTS: usize = 100_000;
 
 /// Segments of one party that have a partial and no final yet. When exceeded, the oldest one's partial is forgotten.
 pub const MAX_OPEN_SEGMENTS: usize = 4;
+
+/// Changes of a call's consent, besides its refusal. When reached, further ones are dropped.
+pub const MAX_CONSENTS: usize = 100;
 
 /// What becomes of a publication.
 #[derive(Debug)]
@@ -44,6 +48,11 @@ pub(super) struct Call {
     published_seq: u64,
     parties: BTreeMap<PartyId, Party>,
     status: Option<Entry>,
+    /// When the newest consent was told, and what it was.
+    consent: Option<(i64, ConsentState)>,
+    consents: usize,
+    /// What came after a refusal, and was dropped.
+    dropped: u64,
     /// Publications in the order they came, each behind all before it. Bounded by the owner of the hub.
     pending: VecDeque<Pending>,
     log: Log,
@@ -83,6 +92,7 @@ impl Call {
             parties: Vec::new(),
             finals: Vec::new(),
             gaps: Vec::new(),
+            consents: Vec::new(),
         };
         Self::resume(id, now_unix_ms, nothing)
     }
@@ -109,6 +119,9 @@ impl Call {
             published_seq: stored.reserved_seq,
             parties,
             status: None,
+            consent: stored.consents.iter().copied().max_by_key(|(at, _)| *at),
+            consents: stored.consents.len(),
+            dropped: 0,
             pending: VecDeque::new(),
             log: Log::starting_after(stored.last_seq),
         }
@@ -185,6 +198,15 @@ impl Call {
         !self.pending.is_empty()
     }
 
+    /// How much came after a refusal, and was dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn is_refused(&self) -> bool {
+        self.consent.is_some_and(|(_, state)| state == ConsentState::Refused)
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.summary.ended_unix_ms.is_some()
     }
@@ -203,6 +225,12 @@ impl Call {
 
     /// Gives a publication its place, unless it has had one before.
     fn event(&mut self, incoming: Incoming) -> Result<Option<Event>, &'static str> {
+        let is_end = matches!(incoming, Incoming::CallEnded { .. });
+        if self.is_refused() && !is_end {
+            // Whoever sent it need not send it again.
+            self.dropped += u64::from(!matches!(incoming, Incoming::Consent { .. }));
+            return Ok(None);
+        }
         Ok(match incoming {
             Incoming::CallStarted { call, started_unix_ms, parties } => {
                 if self.has_start {
@@ -244,9 +272,23 @@ impl Call {
                     anchor_unix_ms,
                 }))
             }
-            Incoming::Status { call, state } => {
+            Incoming::Status { call, state, is_on_hold, parties_on_hold } => {
                 let seq = self.take_seq();
-                Some(Event::Status(Status { call_id: call, seq, state }))
+                let status = Status { call_id: call, seq, state, is_on_hold, parties_on_hold };
+                Some(Event::Status(status))
+            }
+            Incoming::Consent { call, state, source, at_unix_ms } => {
+                let is_refusal = state == ConsentState::Refused;
+                let is_old = self.consent.is_some_and(|(at, known)| {
+                    at > at_unix_ms || (at, known) == (at_unix_ms, state)
+                });
+                if !is_refusal && (is_old || self.consents >= MAX_CONSENTS) {
+                    return Ok(None);
+                }
+                self.consent = Some((at_unix_ms, state));
+                self.consents += 1;
+                let seq = self.take_seq();
+                Some(Event::Consent(Consent { call_id: call, seq, state, source, at_unix_ms }))
             }
         })
     }
@@ -306,7 +348,11 @@ impl Call {
             self.reserved_seq = event.seq() + SEQ_BLOCK - 1;
         }
         let durable = match event {
-            Event::CallStarted(_) | Event::CallEnded(_) | Event::Final(_) | Event::Gap(_) => true,
+            Event::CallStarted(_)
+            | Event::CallEnded(_)
+            | Event::Final(_)
+            | Event::Gap(_)
+            | Event::Consent(_) => true,
             Event::Partial(_) | Event::Status(_) => false,
         };
         (durable || block_used_up).then(|| Write {
@@ -323,7 +369,8 @@ impl Call {
             let end_unix_ms = caption.anchor_unix_ms.saturating_add_unsigned(caption.end_ms);
             caption.latency_ms = Some(now_unix_ms.saturating_sub(end_unix_ms).max(0) as u64);
         }
-        let entry = Entry { seq: event.seq(), json: Arc::from(event.to_json()) };
+        let is_speech = matches!(event, Event::Partial(_) | Event::Final(_) | Event::Gap(_));
+        let entry = Entry { seq: event.seq(), json: Arc::from(event.to_json()), is_speech };
         self.published_seq = entry.seq;
         match event {
             Event::CallStarted(_) | Event::CallEnded(_) | Event::Gap(_) => self.log.push(entry),
@@ -340,6 +387,14 @@ impl Call {
                 }
             }
             Event::Status(_) => self.status = Some(entry),
+            Event::Consent(consent) => {
+                if consent.state == ConsentState::Refused {
+                    self.log.forget_speech();
+                    self.status = None;
+                    self.parties.clear();
+                }
+                self.log.push(entry);
+            }
         }
     }
 }

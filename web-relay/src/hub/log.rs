@@ -12,6 +12,8 @@ pub const LOG_BYTES: usize = 256 * 1024;
 pub(super) struct Entry {
     pub(super) seq: u64,
     pub(super) json: Arc<str>,
+    /// Whether it tells what was said, or that something was.
+    pub(super) is_speech: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,12 @@ impl Log {
         }
     }
 
+    /// Forgets what was said, which the store has deleted, too.
+    pub(super) fn forget_speech(&mut self) {
+        self.entries.retain(|entry| !entry.is_speech);
+        self.bytes = self.entries.iter().map(|entry| entry.json.len()).sum();
+    }
+
     /// The events after a `seq`, or `None` if some of them are no longer here.
     pub(super) fn after(&self, seq: u64) -> Option<impl Iterator<Item = &Entry>> {
         let first = self.entries.partition_point(|entry| entry.seq <= seq);
@@ -54,7 +62,7 @@ mod tests {
         let mut log = Log::starting_after(10);
         let json: Arc<str> = "x".repeat(LOG_BYTES / 4).into();
         for seq in 11..=16 {
-            log.push(Entry { seq, json: json.clone() });
+            log.push(Entry { seq, json: json.clone(), is_speech: true });
         }
         let seqs = |after| {
             log.after(after).map(|entries| entries.map(|entry| entry.seq).collect::<Vec<_>>())

@@ -20,7 +20,7 @@ use self::directory::Directory;
 use crate::incoming::Incoming;
 use crate::store::{RecentCall, StoredCall, Write};
 
-pub use self::call::{MAX_OPEN_SEGMENTS, MAX_SEGMENTS, SEQ_BLOCK};
+pub use self::call::{MAX_CONSENTS, MAX_OPEN_SEGMENTS, MAX_SEGMENTS, SEQ_BLOCK};
 pub use self::directory::{LISTED_MS, MAX_LISTED};
 pub use self::log::LOG_BYTES;
 
@@ -284,6 +284,14 @@ impl Hub {
                 Pull::Events { messages: Vec::new(), as_of_seq: after_seq }
             }
             None => Pull::NotOpen,
+        }
+    }
+
+    /// How many events of a call came after a refusal of consent and were dropped, while it is in memory.
+    pub fn dropped(&self, call: &CallId) -> u64 {
+        match self.calls.get(call).map(|slot| &slot.state) {
+            Some(State::Open(call)) => call.dropped(),
+            Some(State::Loading { .. }) | None => 0,
         }
     }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sidetone_proto::{CallId, PartyId};
 
 pub use self::sqlite::SqliteStore;
-use crate::event::{CallSummary, Event, GapId, PartyRole, SegmentId};
+use crate::event::{CallSummary, ConsentState, Event, GapId, PartyRole, SegmentId};
 
 /// A place that keeps calls, their finals and their gaps.
 ///
@@ -46,7 +46,8 @@ pub struct Write {
     pub started_unix_ms: i64,
     /// `seq` numbers up to this one may be given out without telling the store.
     pub reserved_seq: u64,
-    /// The event. Absent when only numbers are reserved.
+    /// The event. Absent when only numbers are reserved. A refusal of consent deletes what was said, so that it can't be
+    /// read from the disk either.
     pub event: Option<Event>,
 }
 
@@ -69,6 +70,8 @@ pub struct StoredCall {
     pub finals: Vec<(PartyId, SegmentId)>,
     /// The gaps.
     pub gaps: Vec<(PartyId, GapId)>,
+    /// When consent was told, in milliseconds since the Unix epoch, and what it was.
+    pub consents: Vec<(i64, ConsentState)>,
 }
 
 /// A call for the list of calls.

@@ -124,6 +124,8 @@ impl TranscriptStore for SqliteStore {
 
 fn run_writer(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
     let mut waiting = None;
+    // What was deleted may still be in the write-ahead log.
+    let mut has_remains = false;
     while let Some(job) = waiting.take().or_else(|| jobs.blocking_recv()) {
         match job {
             Job::Append(write, answer) => {
@@ -141,6 +143,13 @@ fn run_writer(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
                 }
                 let stored = write::commit(&mut connection, group.iter().map(|(write, _)| write))
                     .map_err(failed);
+                has_remains |= group.iter().any(|(write, _)| write::purges(write));
+                if has_remains {
+                    has_remains = !write::empty_log(&connection).unwrap_or_else(|error| {
+                        tracing::warn!(%error, "the write-ahead log can't be emptied yet");
+                        false
+                    });
+                }
                 if let Err(error) = &stored {
                     tracing::error!(events = group.len(), %error, "transcripts can't be written");
                 }

@@ -1,11 +1,16 @@
 //! A hub, a store that lives in memory and a client, without sockets, tasks or clocks: whoever tests decides what
 //! happens next.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use sidetone_proto::{CallId, Party, PartyId, Role};
-use web_relay::event::{Caption, CaptionState, Event, GapReason, PartyRole, ServerMessage};
+use web_relay::event::{
+    Caption, CaptionState, ConsentSource, ConsentState, Event, GapReason, PartyRole, ServerMessage,
+};
 use web_relay::hub::{ClientId, Hub, Output, PublicationId, Settled, Ticket};
 use web_relay::incoming::Incoming;
 use web_relay::session::{self, Session};
@@ -149,6 +154,9 @@ impl World {
 
     fn append(&mut self, write: Write) {
         self.reserved_seq = self.reserved_seq.max(write.reserved_seq);
+        if is_refusal(write.event.as_ref()) {
+            self.stored.retain(|event| !matches!(event, Event::Final(_) | Event::Gap(_)));
+        }
         self.stored.extend(write.event);
     }
 
@@ -162,6 +170,7 @@ impl World {
             parties: Vec::new(),
             finals: Vec::new(),
             gaps: Vec::new(),
+            consents: Vec::new(),
         };
         for event in &self.stored {
             match event {
@@ -171,6 +180,7 @@ impl World {
                     call.finals.push((caption.party_id.clone(), caption.id()));
                 }
                 Event::Gap(gap) => call.gaps.push((gap.party_id.clone(), gap.id())),
+                Event::Consent(consent) => call.consents.push((consent.at_unix_ms, consent.state)),
                 Event::Partial(_) | Event::Status(_) => panic!("{event:?} is never stored"),
             }
         }
@@ -259,7 +269,16 @@ pub fn ended() -> Incoming {
 }
 
 pub fn status(state: CaptionState) -> Incoming {
-    Incoming::Status { call: call(), state }
+    let parties_on_hold = vec![party(0).id];
+    Incoming::Status { call: call(), state, is_on_hold: false, parties_on_hold }
+}
+
+pub fn consent(state: ConsentState, at_unix_ms: i64) -> Incoming {
+    Incoming::Consent { call: call(), state, source: ConsentSource::Operator, at_unix_ms }
+}
+
+fn is_refusal(event: Option<&Event>) -> bool {
+    matches!(event, Some(Event::Consent(consent)) if consent.state == ConsentState::Refused)
 }
 
 pub fn gap(number: u8, start_ms: u64) -> Incoming {

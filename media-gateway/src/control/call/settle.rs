@@ -39,7 +39,13 @@ impl Call {
         if is_withheld != std::mem::replace(&mut self.is_withheld, is_withheld) {
             self.actions.push_back(Action::Forward { call: self.id.clone(), is_withheld });
         }
+        self.notify_of_consent();
         let plan = self.plan();
+        let (hold, happened) = (self.roster.hold(&plan), self.happened_unix_ms.take());
+        if hold != self.hold {
+            self.hold = hold;
+            self.tell_hold(happened);
+        }
         self.lapse(now);
         let wanted = self.wanted(&plan);
         self.leave(now, &plan, &wanted);
@@ -59,6 +65,16 @@ impl Call {
         let absent = (plan == Plan::Absent).then_some(self.since + ABSENT_LIMIT);
         self.wake =
             wakes.chain(absent).chain(self.look_due(&plan)).filter(|wake| *wake > now).min();
+    }
+
+    /// Tells the relay what has become of consent. Of a call that it does not know, only a refusal is told: a gateway that
+    /// ran before this one may have sent something.
+    fn notify_of_consent(&mut self) {
+        let notice = self.consent.notice();
+        let is_due = self.is_known || self.consent.decision() == Decision::StopAndPurge;
+        if is_due && self.notice.replace(notice) != Some(notice) {
+            self.actions.push_back(Action::Consent { call: self.id.clone(), notice });
+        }
     }
 
     /// Requests that never brought their INVITE.

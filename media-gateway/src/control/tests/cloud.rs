@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sidetone_proto::{CallId, Role};
 
 use crate::config::Supervise;
-use crate::control::consent::Policies;
-use crate::control::{Action, Board, CallView, LegNews, Outcome, Refusal, Settings, Stage};
+use crate::control::consent::{Notice, Policies};
+use crate::control::{Action, Board, CallView, Hold, LegNews, Outcome, Refusal, Settings, Stage};
 use crate::ringcentral::{ActiveCall, Advice, Notification, Presence, SessionEvent};
 use crate::sip::LegId;
 use crate::supervision::{SuperviseRequest, Target};
@@ -48,14 +48,20 @@ pub struct Cloud {
     pub refusals: VecDeque<Advice>,
     /// What becomes of every look and presence request while set.
     pub outage: Option<Advice>,
+    /// Agents whose presence RingCentral does not show.
+    pub hidden: Vec<String>,
     pub sends_invites: bool,
     pub invites_first: bool,
+    /// When REST requests were made.
+    pub requested: Vec<Instant>,
     /// How often each kind of action was asked for.
     pub asked: BTreeMap<&'static str, usize>,
     pub requests: Vec<(SuperviseRequest, bool)>,
     pub deleted: Vec<String>,
     pub released: Vec<CallId>,
     pub withheld: Vec<bool>,
+    pub holds: Vec<(Hold, Option<i64>)>,
+    pub notices: Vec<Notice>,
     next_ear: u64,
 }
 
@@ -69,7 +75,6 @@ impl Cloud {
     }
 
     pub fn with(supervise: Supervise, policies: Policies) -> Self {
-        let now = Instant::now();
         let settings = Settings {
             agents: vec![AGENT.into(), OTHER_AGENT.into()],
             supervise,
@@ -77,6 +82,11 @@ impl Cloud {
             max_calls: 4,
             poll_interval: Duration::from_secs(5),
         };
+        Self::of(settings)
+    }
+
+    pub fn of(settings: Settings) -> Self {
+        let now = Instant::now();
         let mut board = Board::new(now, settings);
         board.set_owner(OWNER.into());
         board.handle_registered(now, true);
@@ -88,13 +98,17 @@ impl Cloud {
             sequence: 1,
             refusals: VecDeque::new(),
             outage: None,
+            hidden: Vec::new(),
             sends_invites: true,
             invites_first: false,
+            requested: Vec::new(),
             asked: BTreeMap::new(),
             requests: Vec::new(),
             deleted: Vec::new(),
             released: Vec::new(),
             withheld: Vec::new(),
+            holds: Vec::new(),
+            notices: Vec::new(),
             next_ear: 0,
         }
     }
@@ -131,6 +145,7 @@ impl Cloud {
         let party = self.sessions[call].iter().find(|it| it.id == id).unwrap();
         serde_json::from_value(json!({
             "telephonySessionId": call, "sequence": self.sequence, "parties": [party.json()],
+            "eventTime": "1970-01-01T00:00:07.500Z",
         }))
         .unwrap()
     }
@@ -203,6 +218,16 @@ impl Cloud {
         .collect()
     }
 
+    /// The most requests in any minute.
+    pub fn busiest_minute(&self) -> usize {
+        let minute = Duration::from_secs(60);
+        let within = |start: usize| {
+            let later = self.requested[start..].iter();
+            later.take_while(|at| **at < self.requested[start] + minute).count()
+        };
+        (0..self.requested.len()).map(within).max().unwrap_or_default()
+    }
+
     pub fn count(&self, action: &str) -> usize {
         self.asked.get(action).copied().unwrap_or_default()
     }
@@ -218,15 +243,21 @@ impl Cloud {
                 Action::HangUp { .. } => "hang up",
                 Action::Reregister => "reregister",
                 Action::Forward { .. } => "forward",
+                Action::Hold { .. } => "hold",
+                Action::Consent { .. } => "consent",
                 Action::Release { .. } => "release",
             };
             *self.asked.entry(name).or_default() += 1;
+            if action.is_request() {
+                self.requested.push(self.now);
+            }
             match action {
-                Action::Presence { agent } => {
-                    let calls = self
-                        .outage
-                        .map_or_else(|| Ok(self.presence(&agent)), |it| Err(refusal(it)));
-                    self.board.handle_presence(self.now, &agent, calls);
+                Action::Presence { agents } => {
+                    let shown = agents.iter().filter(|agent| !self.hidden.contains(*agent));
+                    let calls = shown.map(|agent| (agent.clone(), self.presence(agent)));
+                    let calls =
+                        self.outage.map_or_else(|| Ok(calls.collect()), |it| Err(refusal(it)));
+                    self.board.handle_presence(self.now, &agents, calls);
                 }
                 Action::Look { call } => {
                     let session = match (self.outage, self.sessions.get(call.as_str())) {
@@ -263,6 +294,8 @@ impl Cloud {
                 }
                 Action::Reregister => {}
                 Action::Forward { is_withheld, .. } => self.withheld.push(is_withheld),
+                Action::Hold { hold, since_unix_ms, .. } => self.holds.push((hold, since_unix_ms)),
+                Action::Consent { notice, .. } => self.notices.push(notice),
                 Action::Release { call } => self.released.push(call),
             }
         }

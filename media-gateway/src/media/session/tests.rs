@@ -13,7 +13,7 @@ fn address(text: &str) -> SocketAddr {
 
 fn remote(key: Option<MasterKey>) -> Remote {
     let (rtp, rtcp) = (address("192.0.2.1:5000"), address("192.0.2.1:5001"));
-    Remote { rtp, rtcp, rtcp_mux: false, key }
+    Remote { rtp, rtcp, rtcp_mux: false, key, is_silent: false }
 }
 
 fn key(byte: u8) -> MasterKey {
@@ -264,4 +264,37 @@ fn reasons_and_keys_say_nothing_secret() {
     digit[12..].copy_from_slice(&[5, 0x0a, 0, 160]);
     session.handle_datagram(now, Channel::Rtp, address("192.0.2.1:5000"), &digit).unwrap();
     assert_eq!((session.stats().not_audio, session.stats().decoded), (1, 0));
+}
+
+#[test]
+fn on_hold_silence_is_what_was_announced_and_the_voice_comes_back_in_its_place() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let source = address("192.0.2.1:5000");
+    let mut session = plain(start);
+    for number in 0..5 {
+        let at = ms(20 * u64::from(number));
+        session.handle_datagram(at, Channel::Rtp, source, &packet(number)).unwrap();
+    }
+    while session.poll_audio().is_some() {}
+    session.retarget(ms(100), Remote { is_silent: true, ..remote(None) });
+    let heard = |session: &mut MediaSession, until| {
+        let mut heard = Vec::new();
+        while session.poll_timeout() <= until {
+            session.handle_timeout(session.poll_timeout());
+            while let Some(audio) = session.poll_audio() {
+                assert!(matches!(audio, PartyAudio::Frame { .. }), "a hold is no gap");
+                heard.push((audio.position().0, audio.end().0));
+            }
+        }
+        heard
+    };
+    let silence = heard(&mut session, ms(1000));
+    assert_eq!((silence[0].0, silence.last().unwrap().1), (800, 7200));
+    heard(&mut session, ms(40_000));
+    session.retarget(ms(40_000), remote(None));
+    session.handle_datagram(ms(40_000), Channel::Rtp, source, &packet(5)).unwrap();
+    let audio = session.poll_audio().unwrap();
+    assert_eq!(audio.position().0, 40_000 * 8);
+    assert_eq!(session.stats().lost_samples, 0);
 }

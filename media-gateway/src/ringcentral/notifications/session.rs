@@ -217,11 +217,13 @@ impl Session {
         self.outputs.push_back(Output::Disconnect);
         if let State::Active(active) = &self.state {
             self.recover_until = Some(now + self.recovery_timeout);
+            self.outputs.push_back(Output::Notify(Notification::Lost));
             if now.saturating_duration_since(active.since) >= GOOD_CONNECTION {
                 self.attempts = 0;
             }
         } else if self.last_missed.is_none_or(|last| now >= last + MISSED_INTERVAL) {
             self.miss(now);
+            self.notify(Notification::Lost);
         }
         let pause = match failure {
             Failure::Transient => self.next_pause(),

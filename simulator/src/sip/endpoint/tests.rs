@@ -24,12 +24,12 @@ impl Fixture {
             local: "127.0.0.1:5060".parse().unwrap(),
         };
         let now = Instant::now();
-        let mut fixture = Self { endpoint: Endpoint::new(Account::demo(), 1), flow, now };
+        let mut fixture = Self { endpoint: Endpoint::new(vec![Account::demo()], 1), flow, now };
         let challenge = fixture.exchange(&register(None));
         let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
         let accepted = fixture.exchange(&register(Some(nonce)));
         assert!(accepted.starts_with("SIP/2.0 200"), "{accepted}");
-        assert!(matches!(fixture.event(), Some(Event::Registration(Some(_)))));
+        assert!(matches!(fixture.event(), Some(Event::Registration(0, Some(_)))));
         fixture
     }
 
@@ -46,7 +46,7 @@ impl Fixture {
             sdp: (variant != Variant::LateOffer).then(|| "v=0\r\n".into()),
             variant,
         };
-        fixture.endpoint.invite(fixture.now, 1, invitation);
+        fixture.endpoint.invite(fixture.now, 1, 0, invitation);
         let invite = fixture.sent().unwrap();
         (fixture, invite)
     }
@@ -255,12 +255,16 @@ fn the_device_may_hang_up_and_repeat_itself() {
 fn requests_outside_of_any_dialog_are_answered_by_kind() {
     let (mut fixture, invite) = Fixture::answered(TCP);
     for (method, inside, outside) in
-        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 200, 403), ("BYE", 200, 481)]
+        [("OPTIONS", 200, 200), ("UPDATE", 200, 481), ("INVITE", 200, 481), ("BYE", 200, 481)]
     {
         let request = request_in_dialog(&invite, method);
         is(&fixture.exchange(&request.replace("Call-ID: ", "Call-ID: x")), outside);
         is(&fixture.exchange(&request), inside);
     }
+    // The supervisor's device only listens.
+    let call = request_in_dialog(&invite, "INVITE").replace("Call-ID: ", "Call-ID: y");
+    let to = header_line(&call, "To:").to_owned();
+    is(&fixture.exchange(&call.replace(&to, "To: <sip:somebody@cloud>")), 403);
 }
 
 #[test]
@@ -388,7 +392,7 @@ fn a_refused_renegotiation_changes_nothing() {
 fn a_leg_outlives_its_connection_and_a_reinvite_brings_it_to_the_next_one() {
     let (mut fixture, invite) = Fixture::answered(TCP);
     fixture.endpoint.handle_flow_closed(fixture.now, fixture.flow);
-    assert_eq!(fixture.event(), Some(Event::Registration(None)));
+    assert_eq!(fixture.event(), Some(Event::Registration(0, None)));
     assert_eq!(fixture.event(), None);
 
     fixture.flow.channel = Channel::Tcp(1);
@@ -421,10 +425,10 @@ fn a_leg_that_was_not_brought_back_ends_over_the_registration() {
 
 #[test]
 fn without_a_registration_a_leg_fails_at_once() {
-    let mut endpoint = Endpoint::new(Account::demo(), 1);
+    let mut endpoint = Endpoint::new(vec![Account::demo()], 1);
     let variant = Variant::default();
     let invitation = Invitation { caller: "+1".into(), headers: vec![], sdp: None, variant };
-    endpoint.invite(Instant::now(), 1, invitation);
+    endpoint.invite(Instant::now(), 1, 0, invitation);
     let failed = Event::Leg(1, LegEvent::Failed(LegFailure::NotRegistered));
     assert_eq!(endpoint.poll_event(), Some(failed));
 }
@@ -433,5 +437,5 @@ fn without_a_registration_a_leg_fails_at_once() {
 fn an_expired_registration_is_announced() {
     let mut fixture = Fixture::registered(UDP);
     assert_eq!(fixture.wait(), Duration::from_secs(182));
-    assert_eq!(fixture.event(), Some(Event::Registration(None)));
+    assert_eq!(fixture.event(), Some(Event::Registration(0, None)));
 }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use sidetone_proto::{CallId, PartyId};
 
 use crate::event::{
-    CallEnded, CallStarted, CallSummary, Caption, Event, Gap, GapId, PartyRole, SegmentId, Word,
+    CallEnded, CallStarted, CallSummary, Caption, Consent, Event, Gap, GapId, PartyRole, SegmentId,
+    Word,
 };
 use crate::store::{RecentCall, StoredCall};
 
@@ -24,7 +25,8 @@ pub(super) fn call(connection: &Connection, id: &CallId) -> rusqlite::Result<Opt
         "SELECT id, started_unix_ms, ended_unix_ms, started_seq IS NOT NULL, reserved_seq,
                 max(coalesce(started_seq, 0), coalesce(ended_seq, 0),
                     coalesce((SELECT max(seq) FROM finals WHERE call = calls.id), 0),
-                    coalesce((SELECT max(seq) FROM gaps WHERE call = calls.id), 0))
+                    coalesce((SELECT max(seq) FROM gaps WHERE call = calls.id), 0),
+                    coalesce((SELECT max(seq) FROM consents WHERE call = calls.id), 0))
          FROM calls WHERE call_id = ?1",
     )?;
     let found = find
@@ -38,6 +40,7 @@ pub(super) fn call(connection: &Connection, id: &CallId) -> rusqlite::Result<Opt
                 parties: Vec::new(),
                 finals: Vec::new(),
                 gaps: Vec::new(),
+                consents: Vec::new(),
             };
             Ok((row.get::<_, i64>(0)?, call))
         })
@@ -57,6 +60,10 @@ pub(super) fn call(connection: &Connection, id: &CallId) -> rusqlite::Result<Opt
             let id = GapId { anchor_unix_ms: row.get(1)?, start_ms: unsigned(row, 2)? };
             Ok((party_id(row, 0)?, id))
         })?
+        .collect::<Result<_, _>>()?;
+    call.consents = connection
+        .prepare_cached("SELECT at_unix_ms, state FROM consents WHERE call = ?1 ORDER BY seq")?
+        .query_map([key], |row| Ok((row.get(0)?, name(row, 1)?)))?
         .collect::<Result<_, _>>()?;
     Ok(Some(call))
 }
@@ -102,6 +109,15 @@ pub(super) fn events_after(
                  FROM gaps WHERE call = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             )?
             .query_map(params![key, after, PAGE], |row| gap(row, id))?
+            .collect::<Result<Vec<_>, _>>()?,
+    );
+    events.extend(
+        snapshot
+            .prepare_cached(
+                "SELECT seq, state, source, at_unix_ms
+                 FROM consents WHERE call = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![key, after, PAGE], |row| consent(row, id))?
             .collect::<Result<Vec<_>, _>>()?,
     );
     events.retain(|event| event.seq() <= complete_up_to);
@@ -194,6 +210,16 @@ fn gap(row: &Row<'_>, id: &CallId) -> rusqlite::Result<Event> {
         end_ms: unsigned(row, 4)?,
         reason: name(row, 5)?,
         anchor_unix_ms: row.get(6)?,
+    }))
+}
+
+fn consent(row: &Row<'_>, id: &CallId) -> rusqlite::Result<Event> {
+    Ok(Event::Consent(Consent {
+        call_id: id.clone(),
+        seq: unsigned(row, 0)?,
+        state: name(row, 1)?,
+        source: name(row, 2)?,
+        at_unix_ms: row.get(3)?,
     }))
 }
 

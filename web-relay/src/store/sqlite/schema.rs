@@ -11,7 +11,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i64 = 0x5369_6465;
 
 /// Each brings the schema from the version that is its index to the next one. Only ever appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// How long to wait for another process that holds the database, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +36,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL").map_err(unusable)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(unusable)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(unusable)?;
+    // What is deleted is overwritten.
+    connection.pragma_update(None, "secure_delete", true).map_err(unusable)?;
     migrate(&mut connection, path, unusable)?;
     Ok(connection)
 }

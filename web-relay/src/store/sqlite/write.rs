@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, params};
 use sidetone_proto::{PartyId, Role};
 
-use crate::event::{Caption, Event, Gap, to_json};
+use crate::event::{Caption, Consent, ConsentState, Event, Gap, to_json};
 use crate::store::Write;
 
 pub(super) fn commit<'a>(
@@ -60,6 +60,12 @@ fn append(transaction: &Transaction<'_>, write: &Write) -> rusqlite::Result<()> 
         }
         Some(Event::Final(caption)) => insert_final(transaction, call, caption)?,
         Some(Event::Gap(gap)) => insert_gap(transaction, call, gap)?,
+        Some(Event::Consent(consent)) => {
+            if consent.state == ConsentState::Refused {
+                purge(transaction, call)?;
+            }
+            insert_consent(transaction, call, consent)?;
+        }
         // Never stored: what is provisional is not a record.
         Some(Event::Partial(_) | Event::Status(_)) | None => {}
     }
@@ -115,6 +121,54 @@ fn insert_gap(transaction: &Transaction<'_>, call: i64, gap: &Gap) -> rusqlite::
             gap.anchor_unix_ms,
         ])?;
     Ok(())
+}
+
+fn insert_consent(
+    transaction: &Transaction<'_>,
+    call: i64,
+    consent: &Consent,
+) -> rusqlite::Result<()> {
+    let name = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
+    let state = name(serde_json::to_value(consent.state));
+    let source = name(serde_json::to_value(consent.source));
+    transaction
+        .prepare_cached(
+            "INSERT INTO consents (call, seq, state, source, at_unix_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            call,
+            consent.seq as i64,
+            state.as_str(),
+            source.as_str(),
+            consent.at_unix_ms
+        ])?;
+    Ok(())
+}
+
+/// Deletes what was said, and when.
+fn purge(transaction: &Transaction<'_>, call: i64) -> rusqlite::Result<()> {
+    for table in ["finals", "gaps"] {
+        transaction
+            .prepare_cached(&format!("DELETE FROM {table} WHERE call = ?1"))?
+            .execute([call])?;
+    }
+    Ok(())
+}
+
+/// Whether a write deletes something that must not be read from the disk any more.
+pub(super) fn purges(write: &Write) -> bool {
+    matches!(&write.event, Some(Event::Consent(consent)) if consent.state == ConsentState::Refused)
+}
+
+/// Moves everything from the write-ahead log, which holds the pages as they were, into the database, and empties it.
+/// False if somebody is reading at the moment.
+pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        (),
+        |row| Ok(row.get::<_, i64>(0)? == 0),
+    )
 }
 
 fn label(
