@@ -22,6 +22,8 @@ const SLOTS: u64 = 20;
 const SLOT: Duration = Duration::from_millis(FRAME.as_millis() as u64 / SLOTS);
 /// Streams that wait to be added or removed; when full, the call's task waits for a millisecond.
 const COMMAND_CAPACITY: usize = 1024;
+/// The golden ratio's part of 2^32: streams that follow each other begin far apart in the recording.
+const SPREAD: u64 = 0x9E37_79B9;
 /// An RTP header without extensions (RFC 3550 section 5.1).
 const HEADER_BYTES: usize = 12;
 
@@ -36,7 +38,8 @@ pub enum LoadError {
     Start(#[from] io::Error),
 }
 
-/// Calls with two legs each, whose parties all say the same, over and over.
+/// Calls with two legs each, whose parties all say the same, over and over, but begin at different places: two legs that
+/// carry the same audio at the same time would be taken for one mix.
 pub struct Load<'a> {
     simulator: &'a Simulator,
     plan: CallPlan,
@@ -232,7 +235,9 @@ impl Wheel {
         for stream in &mut slots[(slot % SLOTS) as usize] {
             let number = stream.packets;
             stream.packets += 1;
-            let payload = &payloads[(number % payloads.len() as u64) as usize];
+            let len = payloads.len() as u64;
+            let start = ((stream.id.wrapping_mul(SPREAD) % (1 << 32)) * len) >> 32;
+            let payload = &payloads[((start + number) % len) as usize];
             let marker = if number == 0 { 0x80 } else { 0 };
             packet.clear();
             packet.reserve(HEADER_BYTES + payload.len());
@@ -331,5 +336,17 @@ mod tests {
         let said: Vec<u8> = packets.iter().map(|packet| packet.payload[0]).collect();
         assert_eq!(said, [0, 1, 2, 0]);
         assert!(packets[0].header.marker && !packets[1].header.marker);
+    }
+
+    #[test]
+    fn streams_begin_at_different_places() {
+        let mut wheel = wheel(2);
+        let mut said = [Vec::new(), Vec::new()];
+        for slot in 0..SLOTS * 3 {
+            wheel.turn(slot, |packet, remote| {
+                said[usize::from(remote.port() - 5000)].push(packet[HEADER_BYTES]);
+            });
+        }
+        assert_eq!(said, [[0, 1, 2], [1, 2, 0]]);
     }
 }

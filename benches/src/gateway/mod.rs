@@ -106,7 +106,8 @@ impl Arguments {
         let sink = Sink::start()?;
         let agent = Account::demo().agents[0].extension_id.clone();
         let mut load = simulator.load(&agent, codec, &Audio::demo_customer())?;
-        let decode_s = decode::cpu_s_per_packet(codec, load.payloads())?;
+        let decode_s = decode::cpu_s_per_packet(codec, load.payloads(), streams)?;
+        let hot_decode_s = decode::cpu_s_per_packet(codec, load.payloads(), 1)?;
         let gateway = GatewayProcess::start(&configuration(&simulator, &sink, streams), self.core)?;
         timeout(PATIENCE, simulator.registered()).await.context("the gateway did not register")?;
         let idle_kib = gateway.rss_kib()?;
@@ -136,11 +137,12 @@ impl Arguments {
         let counts = sink.counts();
         eprintln!(
             "{codec} {streams}: {packets} packets sent (at most {} ms late), {decoded} decoded, {} late at the \
-             transcriber, {} lost after decoding; {:.2} us for decoding one",
+             transcriber, {} lost after decoding; {:.2} us for decoding one, {:.2} us if all were of one stream",
             delay.as_millis(),
             late_packets,
             counts.lost_packets,
             decode_s * 1e6,
+            hot_decode_s * 1e6,
         );
 
         let bad = (packets - decoded).max(0.0) + (late_packets + counts.lost_packets) as f64;

@@ -95,7 +95,7 @@ pub(super) async fn ports(config: &Config) -> Vec<Port> {
     let mut pairs = Vec::new();
     let mut bound = Ok(());
     for _ in 0..RTP_PAIRS {
-        match media.bind().await {
+        match media.bind() {
             Ok(pair) => pairs.push(pair),
             Err(error) => bound = Err(error),
         }

@@ -71,14 +71,14 @@ impl EventLoop {
         let leg = matched.leg;
         let (call, target) = (matched.request.call.clone(), matched.request.target.clone());
         let supervisor = matched.supervisor.clone();
-        let news = match self.try_answer(matched).await {
+        let news = match self.try_answer(matched) {
             Ok(()) => LegNews::Up { call, target, leg, supervisor },
             Err(why) => LegNews::Failed { call, target, why },
         };
         self.tell(news).await;
     }
 
-    async fn try_answer(&mut self, matched: Match) -> Result<(), String> {
+    fn try_answer(&mut self, matched: Match) -> Result<(), String> {
         let leg = matched.leg;
         let Some(Waiting { offer, flow }) = self.waiting.remove(&leg) else {
             return Err("the INVITE was taken back".to_owned());
@@ -97,7 +97,7 @@ impl EventLoop {
             }
             Some(_) | None => signalling.ip(),
         };
-        match self.legs.answer(matched, offer.as_ref(), local).await {
+        match self.legs.answer(matched, offer.as_ref(), local) {
             Ok(sdp) => {
                 metrics::INVITES_ANSWERED.increment();
                 self.send_answer(leg, Some(signalling), &sdp);

@@ -122,7 +122,7 @@ impl Legs {
     }
 
     /// Opens the media of a leg. Gives the SDP of the 200: an answer, or an offer if the INVITE had none.
-    pub(super) async fn answer(
+    pub(super) fn answer(
         &mut self,
         matched: Match,
         offer: Option<&Description>,
@@ -137,12 +137,10 @@ impl Legs {
         };
         let is_withheld = self.calls.get(&call).map_or(request.is_withheld, |it| it.is_withheld);
         let (sdp, lines, uplinks) = match offer {
-            Some(offer) => {
-                self.answer_offer(session, offer, &parties, (local, is_withheld)).await?
-            }
+            Some(offer) => self.answer_offer(session, offer, &parties, (local, is_withheld))?,
             None => {
                 let party = parties.into_iter().next().ok_or_else(|| not_acceptable("no party"))?;
-                let port = self.bind().await?;
+                let port = self.bind()?;
                 let crypto = self.offers_srtp.then(|| CryptoLine::offered(rand::random()));
                 let sdp = sdp::offer(session, local, port.port(), crypto.as_ref());
                 (sdp, Lines::Offered(port, crypto, party), Vec::new())
@@ -290,7 +288,7 @@ impl Legs {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    async fn answer_offer(
+    fn answer_offer(
         &self,
         session: SessionVersion,
         offer: &Description,
@@ -306,7 +304,7 @@ impl Legs {
                 streams.push(None);
                 continue;
             };
-            let port = self.bind().await?;
+            let port = self.bind()?;
             let crypto = theirs.crypto.as_ref().map(|line| line.answered_with(rand::random()));
             let party = (party, is_withheld);
             let (stream, uplink) = self.open(port, format, theirs, crypto, party)?;
@@ -339,8 +337,8 @@ impl Legs {
         Ok((stream, Uplink::start(self.transcribers.clone(), party, rate, feed)))
     }
 
-    async fn bind(&self) -> Result<MediaPort, Unacceptable> {
-        let bound = self.ports.bind().await;
+    fn bind(&self) -> Result<MediaPort, Unacceptable> {
+        let bound = self.ports.bind();
         bound.map_err(|error| server_error(format!("no free pair of ports for RTP ({error})")))
     }
 

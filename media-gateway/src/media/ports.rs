@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use super::socket::MediaSocket;
 
 /// RTP ports are even, at random, and out of the way of what systems hand out to clients.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
@@ -19,50 +20,59 @@ const REST: Duration = Duration::from_secs(30);
 /// Attempts to find a free pair of ports.
 const BIND_ATTEMPTS: u32 = 100;
 
+/// How often the sockets are read, all at the same moments: to wake up for each packet costs more than all else that is
+/// done for it, and nobody sees a caption that is 20 ms later on average.
+const TICK: Duration = Duration::from_millis(40);
+
 /// The pairs of ports on one address. Clones share them.
 #[derive(Clone, Debug)]
 pub struct MediaPorts {
     ip: IpAddr,
+    /// The first tick of all.
+    first_tick: Instant,
     resting: Arc<Mutex<Resting>>,
 }
 
 /// A pair of bound sockets: RTP on an even port, RTCP on the next (RFC 3550 section 11). Dropping it lets the pair rest.
 #[derive(Debug)]
 pub struct MediaPort {
-    pub(super) rtp: UdpSocket,
-    pub(super) rtcp: UdpSocket,
+    pub(super) rtp: MediaSocket,
+    pub(super) rtcp: MediaSocket,
     port: u16,
+    first_tick: Instant,
     resting: Arc<Mutex<Resting>>,
 }
 
 impl MediaPorts {
     /// Ports on an address, unspecified for all interfaces.
     pub fn new(ip: IpAddr) -> Self {
-        Self { ip, resting: Arc::default() }
+        Self { ip, first_tick: Instant::now(), resting: Arc::default() }
     }
 
     /// Binds a free pair.
     ///
     /// # Errors
     /// The last error of the system, when no pair was free or the address is not ours.
-    pub async fn bind(&self) -> io::Result<MediaPort> {
+    pub fn bind(&self) -> io::Result<MediaPort> {
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..BIND_ATTEMPTS {
             let port = rand::rng().random_range(PORTS) & !1;
             if lock(&self.resting).contains(Instant::now(), port) {
                 continue;
             }
-            let bound = async {
-                let rtp = UdpSocket::bind((self.ip, port)).await?;
-                let rtcp = UdpSocket::bind((self.ip, port + 1)).await?;
-                Ok(MediaPort { rtp, rtcp, port, resting: self.resting.clone() })
-            };
-            match bound.await {
+            match self.bind_pair(port) {
                 Ok(pair) => return Ok(pair),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    fn bind_pair(&self, port: u16) -> io::Result<MediaPort> {
+        let rtp = MediaSocket::bind(SocketAddr::new(self.ip, port))?;
+        let rtcp = MediaSocket::bind(SocketAddr::new(self.ip, port + 1))?;
+        let (first_tick, resting) = (self.first_tick, self.resting.clone());
+        Ok(MediaPort { rtp, rtcp, port, first_tick, resting })
     }
 }
 
@@ -70,6 +80,16 @@ impl MediaPort {
     /// The RTP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// When to read the sockets.
+    pub(super) fn ticks(&self) -> Interval {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.first_tick).as_nanos() % TICK.as_nanos();
+        let next = now + TICK - Duration::from_nanos(passed as u64);
+        let mut ticks = interval_at(next.into(), TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        ticks
     }
 }
 
@@ -119,10 +139,10 @@ mod tests {
         assert!(resting.0.is_empty());
     }
 
-    #[tokio::test]
-    async fn a_pair_is_bound_and_rests_when_it_is_dropped() {
+    #[test]
+    fn a_pair_is_bound_and_rests_when_it_is_dropped() {
         let ports = MediaPorts::new(IpAddr::from([127, 0, 0, 1]));
-        let pair = ports.bind().await.unwrap();
+        let pair = ports.bind().unwrap();
         assert_eq!(pair.rtp.local_addr().unwrap().port(), pair.port());
         assert_eq!(pair.rtcp.local_addr().unwrap().port(), pair.port() + 1);
         assert_eq!(pair.port() % 2, 0);

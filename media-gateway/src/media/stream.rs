@@ -1,29 +1,26 @@
 //! The shell of one m-line: sockets and a task.
 
-use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use pipeline::rtp::PayloadFormat;
 use rand::RngExt;
 use sidetone_proto::v1::{ConsentSource, ConsentState};
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug, info};
 
 use super::ports::MediaPort;
 use super::session::{Channel, MediaError, MediaSession, Remote};
+use super::socket::{Inbox, MediaSocket, Moment, Received};
 use crate::metrics::StreamCounters;
 use crate::sdp::{CryptoLine, Direction, LocalMedia, Media};
 use crate::uplink::{Feed, LineHold};
 
-/// Longest datagram that is read; RTP packets are far shorter.
-const MAX_DATAGRAM_LEN: usize = 2048;
+/// Datagrams that are read from a socket at a time. What a flood leaves there waits, or is dropped by the system.
+const BATCH: usize = 128;
+
+/// RTCP is read every so many ticks: it comes once in five seconds.
+const RTCP_TICKS: u32 = 8;
 
 /// The keys by which a party tells of consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl MediaStream {
         (feed, keys): (Feed, Option<ConsentKeys>),
         span: Span,
     ) -> Result<Self, MediaError> {
-        let (now, seed) = (Instant::now().into_std(), rand::rng().random());
+        let (now, seed) = (Instant::now(), rand::rng().random());
         let remote = Remote::of(theirs);
         let key = crypto.as_ref().map(|line| &line.key);
         let mut session = MediaSession::new(now, format, remote.clone(), key, seed)?;
@@ -125,55 +122,64 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, port: MediaPort, mut remotes: watch::Receiver<Remote>) {
-        let mut datagram = [0; MAX_DATAGRAM_LEN];
-        let mut control = [0; MAX_DATAGRAM_LEN];
-        // One timer for the life of the stream. It is set only when something is due before it: what is due moves away
-        // with every packet, and a timer that comes too early costs less than one that is set 50 times a second.
-        let mut timer = pin!(sleep_until(self.session.poll_timeout().into()));
-        loop {
-            let due = Instant::from_std(self.session.poll_timeout());
-            if due < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(due);
+    async fn run(mut self, mut port: MediaPort, mut remotes: watch::Receiver<Remote>) {
+        let mut inbox = Inbox::new();
+        let mut ticks = port.ticks();
+        for tick in 0_u32.. {
+            ticks.tick().await;
+            let now = Moment::now();
+            // Datagrams go before what is due: after this process was held up both are there, and the party would be
+            // taken for silent and what it said for too late.
+            let heard = self.read(now, Channel::Rtp, &mut port.rtp, &mut inbox);
+            if tick.is_multiple_of(RTCP_TICKS) {
+                self.read(now, Channel::Rtcp, &mut port.rtcp, &mut inbox);
             }
-            // Datagrams go before the timer: after this process was held up both are due, and the timer would take the
-            // party for silent and what it said for too late.
-            tokio::select! {
-                biased;
-                changed = remotes.changed() => {
-                    if changed.is_err() {
-                        break;
-                    }
+            if self.session.poll_timeout() <= now.at {
+                self.session.handle_timeout(now.at);
+            }
+            match remotes.has_changed() {
+                Ok(false) => {}
+                Ok(true) => {
                     debug!(parent: &self.span, "the other side's media changed");
                     let remote = remotes.borrow_and_update().clone();
-                    self.session.retarget(Instant::now().into_std(), remote);
+                    self.session.retarget(now.at, remote);
                 }
-                // An error here is an ICMP answer to our own packet: the far side is not there yet.
-                received = receive(&port.rtp, &mut datagram) => if let Ok((len, source)) = received {
-                    self.handle_datagram(Channel::Rtp, source, &datagram[..len]);
-                },
-                received = receive(&port.rtcp, &mut control) => if let Ok((len, source)) = received {
-                    self.handle_datagram(Channel::Rtcp, source, &control[..len]);
-                },
-                () = timer.as_mut() => self.session.handle_timeout(Instant::now().into_std()),
+                // What has arrived by now was said before the end.
+                Err(_) => break,
             }
-            self.forward(&port).await;
+            self.forward(heard);
+            self.transmit(&port);
         }
-        // What has arrived by now was said before the end.
-        while let Ok((len, source)) = port.rtp.try_recv_from(&mut datagram) {
-            self.handle_datagram(Channel::Rtp, source, &datagram[..len]);
-            self.forward(&port).await;
-        }
-        self.session.finish(Instant::now().into_std());
-        self.forward(&port).await;
+        let now = Moment::now();
+        self.session.finish(now.at);
+        self.forward(now);
+        self.transmit(&port);
         self.feed.finish();
         let (stats, rejected) = (self.session.stats(), self.session.rejected());
         info!(parent: &self.span, ?rejected, ?stats, "media stream ended");
     }
 
-    fn handle_datagram(&mut self, channel: Channel, source: SocketAddr, datagram: &[u8]) {
-        let now = Instant::now().into_std();
-        if let Err(reason) = self.session.handle_datagram(now, channel, source, datagram) {
+    /// Takes what has arrived at a socket. Gives when the last of it did, or now.
+    fn read(
+        &mut self,
+        now: Moment,
+        channel: Channel,
+        socket: &mut MediaSocket,
+        inbox: &mut Inbox,
+    ) -> Moment {
+        let mut last = now;
+        for _ in 0..BATCH {
+            // An error is that there is no more, or an ICMP answer to our own packet: the far side is not there yet.
+            let Ok(received) = socket.receive(now, inbox) else { break };
+            last = received.arrival;
+            self.handle_datagram(channel, &received);
+        }
+        last
+    }
+
+    fn handle_datagram(&mut self, channel: Channel, received: &Received<'_>) {
+        let Received { datagram, source, arrival } = *received;
+        if let Err(reason) = self.session.handle_datagram(arrival.at, channel, source, datagram) {
             self.counters.refused(reason.reason());
             self.rejected += 1;
             // One line for the first of each power of two: a flood must not fill the disk.
@@ -183,10 +189,10 @@ impl Task {
         }
     }
 
-    async fn forward(&mut self, port: &MediaPort) {
+    fn forward(&mut self, heard: Moment) {
         let rate = self.session.format().codec.sample_rate();
         while let Some(audio) = self.session.poll_audio() {
-            self.feed.push(audio, rate, unix_ms());
+            self.feed.push(audio, rate, heard.unix_ms());
         }
         while let Some(key) = self.session.poll_key() {
             if let Some(state) = self.keys.and_then(|keys| keys.meaning(key)) {
@@ -195,12 +201,15 @@ impl Task {
         }
         self.counters.count(self.session.stats());
         self.feed.note_datagrams(self.session.stats().datagrams);
+    }
+
+    fn transmit(&mut self, port: &MediaPort) {
         while let Some(transmit) = self.session.poll_transmit() {
             let socket = match transmit.channel {
                 Channel::Rtp => &port.rtp,
                 Channel::Rtcp => &port.rtcp,
             };
-            if let Err(error) = socket.send_to(&transmit.datagram, transmit.to).await {
+            if let Err(error) = socket.send(&transmit.datagram, transmit.to) {
                 debug!(parent: &self.span, to = %transmit.to, %error, "could not send a media packet");
             }
         }
@@ -215,18 +224,4 @@ impl ConsentKeys {
             _ => None,
         }
     }
-}
-
-/// The next datagram. Cheaper than the socket's own way, which enters a list of those that wait, and leaves it again.
-async fn receive(socket: &UdpSocket, datagram: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    let mut datagram = ReadBuf::new(datagram);
-    let source = poll_fn(|cx| socket.poll_recv_from(cx, &mut datagram)).await?;
-    Ok((datagram.filled().len(), source))
-}
-
-/// Wall clock in milliseconds since the Unix epoch.
-pub(crate) fn unix_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

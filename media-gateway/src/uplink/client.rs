@@ -1,7 +1,11 @@
 //! Streams one party's audio to a transcriber, and when that fails to another, from the acknowledged position on.
 
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use pipeline::clock::SamplePosition;
 use rand::RngExt;
 use sidetone_proto::Party;
@@ -10,20 +14,17 @@ use sidetone_proto::v1::party_audio::Message;
 use sidetone_proto::v1::{
     AudioFrame, LostAudio, PartyAudio, PartyDiscard, PartyEnd, PartyLabel, PartyStart,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use tracing::{Instrument, debug, error, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use super::feed::{Feed, Next};
 use super::ring::Chunk;
 use super::transcribers::{Seat, Transcribers};
 use crate::metrics::{self, Share};
-
-/// Messages between the ring and the connection. When full, the ring holds what comes: RTP never waits.
-const OUTGOING_CAPACITY: usize = 16;
 
 /// A transcriber that has not opened the stream by then is tried again.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,6 +122,15 @@ struct Stream {
     feed: Feed,
 }
 
+/// What is sent on a stream: taken from the feed when the connection has room for it. RTP never waits, and no task is
+/// woken between the ring and the connection.
+struct Outgoing {
+    feed: Feed,
+    sent: SamplePosition,
+    /// Nothing comes any more. Shared with who waits for the last acknowledgement.
+    is_ended: Arc<AtomicBool>,
+}
+
 /// Tells how an uplink is doing, to its owner and as a metric.
 struct Report {
     state: watch::Sender<UplinkState>,
@@ -186,7 +196,6 @@ impl Stream {
         report: &mut Report,
         deadline: &mut Option<Instant>,
     ) -> Result<(), Status> {
-        let (outgoing, messages) = mpsc::channel(OUTGOING_CAPACITY);
         let (position, next_segment) = self.feed.resume_from();
         let start = PartyStart {
             party: Some(self.label.clone()),
@@ -196,12 +205,18 @@ impl Stream {
             next_segment,
             consent_phrases: self.feed.phrases(),
         };
-        let send = |message| PartyAudio { message: Some(message) };
-        outgoing
-            .try_send(send(Message::Start(start)))
-            .map_err(|_| Status::internal("the stream's queue is full at its start"))?;
+        let is_ended = Arc::new(AtomicBool::new(false));
+        let outgoing =
+            Outgoing { feed: self.feed.clone(), sent: position, is_ended: is_ended.clone() };
+        // The connection lets go of the feed when this is over, however it ends.
+        let open = CancellationToken::new();
+        let _open = open.clone().drop_guard();
+        let messages = stream::iter([Message::Start(start)])
+            .chain(stream::unfold(outgoing, Outgoing::next))
+            .map(|message| PartyAudio { message: Some(message) })
+            .take_until(open.cancelled_owned());
         let mut client = AudioIngestClient::new(seat.channel());
-        let opening = client.stream_party(ReceiverStream::new(messages));
+        let opening = client.stream_party(messages);
         let mut acks = timeout(OPEN_TIMEOUT, opening)
             .await
             .map_err(|_| Status::unavailable("the transcriber did not open the stream"))??
@@ -214,46 +229,46 @@ impl Stream {
         }
         report.set(UplinkState::Connected);
 
-        let mut sent = position;
-        let mut ended = false;
+        let given_up = async {
+            self.feed.left().await;
+            sleep_until(*deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT)).await;
+        };
+        tokio::pin!(given_up);
         loop {
-            let next = if ended { Next::Nothing } else { self.feed.next_after(sent) };
-            if self.feed.is_finished() {
-                deadline.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
-            }
-            let given_up = async {
-                match *deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 ack = acks.message() => match ack? {
                     Some(ack) => self.feed.acknowledge(ack),
-                    None if ended => return Ok(()),
+                    None if is_ended.load(Ordering::Relaxed) => return Ok(()),
                     None => return Err(Status::unavailable("the transcriber closed the stream")),
                 },
-                permit = outgoing.reserve(), if next != Next::Nothing => {
-                    let permit = permit.map_err(|_| Status::unavailable("the stream has ended"))?;
-                    match next {
-                        Next::Chunk(chunk) => {
-                            sent = chunk.end();
-                            permit.send(send(message(chunk)));
-                        }
-                        Next::End(position) => {
-                            ended = true;
-                            debug!(position = position.0, "end of the party's audio");
-                            permit.send(send(Message::End(PartyEnd { sample_position: position.0 })));
-                        }
-                        Next::Discard => {
-                            ended = true;
-                            permit.send(send(Message::Discard(PartyDiscard {})));
-                        }
-                        Next::Nothing => {}
-                    }
+                () = &mut given_up => return Err(Status::deadline_exceeded("no acknowledgement came")),
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    /// The next message. After the last the stream stays open, for the acknowledgements.
+    async fn next(mut self) -> Option<(Message, Self)> {
+        loop {
+            if self.is_ended.load(Ordering::Relaxed) {
+                return pending().await;
+            }
+            match self.feed.next_after(self.sent) {
+                Next::Chunk(chunk) => {
+                    self.sent = chunk.end();
+                    return Some((message(chunk), self));
                 }
-                () = self.feed.changed(), if next == Next::Nothing && !ended => {}
-                () = given_up => return Err(Status::deadline_exceeded("no acknowledgement came")),
+                Next::End(position) => {
+                    self.is_ended.store(true, Ordering::Relaxed);
+                    let end = PartyEnd { sample_position: position.0 };
+                    return Some((Message::End(end), self));
+                }
+                Next::Discard => {
+                    self.is_ended.store(true, Ordering::Relaxed);
+                    return Some((Message::Discard(PartyDiscard {}), self));
+                }
+                Next::Nothing => self.feed.changed().await,
             }
         }
     }

@@ -21,8 +21,10 @@ struct Shared {
     state: Mutex<State>,
     /// Datagrams that the stream has received, whatever was in them.
     datagrams: AtomicU64,
-    /// Wakes the one uplink.
+    /// Wakes the one stream of the one uplink.
     changed: Notify,
+    /// Tells the uplink that the party has left.
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -86,8 +88,12 @@ impl Feed {
             heard: None,
             heard_phrases: ConsentState::Unspecified,
         };
-        let (state, datagrams) = (Mutex::new(state), AtomicU64::new(0));
-        Self(Arc::new(Shared { state, datagrams, changed: Notify::new() }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            datagrams: AtomicU64::new(0),
+            changed: Notify::new(),
+            left: Notify::new(),
+        }))
     }
 
     /// Takes what a receiver made of the party's packets. `arrived_unix_ms` is the wall clock now; the first frame
@@ -223,6 +229,7 @@ impl Feed {
         state.finished = true;
         drop(state);
         self.0.changed.notify_one();
+        self.0.left.notify_one();
     }
 
     /// Waits until a frame of audio is there. `None`: the party left without a sound.
@@ -244,6 +251,13 @@ impl Feed {
     /// Waits for the next push, or returns at once if there was one since the last wait.
     pub(super) async fn changed(&self) {
         self.0.changed.notified().await;
+    }
+
+    /// Waits until the party has left. For one at a time.
+    pub(super) async fn left(&self) {
+        if !self.is_finished() {
+            self.0.left.notified().await;
+        }
     }
 
     pub(super) fn next_after(&self, sent: SamplePosition) -> Next {

@@ -57,7 +57,7 @@ async fn answered() -> Legs {
         panic!("it was asked for")
     };
     let description = Description::parse(offer(["RTP/AVP 0"; 2]).as_bytes()).unwrap();
-    legs.answer(matched, Some(&description), here).await.unwrap();
+    legs.answer(matched, Some(&description), here).unwrap();
     legs
 }
 
