@@ -126,8 +126,7 @@ impl Publisher {
     }
 
     /// Takes back a party's finals that the relay has not stored, from memory and from the disk; they count as refused.
-    /// Completes when that is
-    /// going to happen.
+    /// Completes when that is going to happen.
     pub async fn forget(&self, party: Party) {
         // Otherwise the process is going down.
         let _ = self.queue.send(Order::Forget(party)).await;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use sidetone::demo::Tally;
 use simulator::{Turn, demo_transcript};
-use web_relay::event::{Caption, CaptionState, Event};
+use web_relay::event::{Caption, Event};
 
 /// Share of a party's words that may be wrong, in percent: PocketSphinx mishears one in five or so. A lost or repeated
 /// utterance is more.
@@ -67,8 +67,7 @@ fn finals(events: &[Event]) -> impl Iterator<Item = &Caption> {
 }
 
 fn is_fallback(event: &Event) -> bool {
-    let state = CaptionState::FallbackRecogniser;
-    matches!(event, Event::Status(status) if status.state == state)
+    matches!(event, Event::Recognition(recognition) if recognition.is_fallback)
 }
 
 fn overlap_ms(caption: &Caption, turn: &Turn) -> u64 {

@@ -239,7 +239,7 @@ pub enum ConfigError {
     #[error("[transcriber] slots: must be at least 1")]
     Slots,
     /// Gateways would forget the audio meanwhile.
-    #[error("[transcriber.redaction] hold_ms: {0} is more than {}", MOST_HOLD_MS)]
+    #[error("[transcriber.redaction] hold_ms: {0} is more than {most}", most = MOST_HOLD_MS)]
     Hold(u64),
 }
 

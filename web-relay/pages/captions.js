@@ -50,13 +50,13 @@ const connection = new Connection(
   { opened, message, state },
 );
 
-// The call on the screen; whether the relay does not know it; whether it can be captioned; whether another recogniser than
-// the preferred one does it; who is on hold; its consent; whether it is over; the last delay, and when it was measured;
-// whether the relay has ever sent its list.
+// The call on the screen; whether the relay does not know it; whether it can be captioned; the parties that another
+// recogniser than the preferred one hears; who is on hold; its consent; whether it is over; the last delay, and when it was
+// measured; whether the relay has ever sent its list.
 let chosen = null;
 let missing = false;
 let available = true;
-let standby = false;
+let standby = new Set();
 let held = { everyone: false, parties: [] };
 let consent = null;
 let ended = false;
@@ -105,9 +105,12 @@ function message(message) {
 function event(event) {
   if (event.type === "status") {
     available = event.state !== "captions_unavailable";
-    standby = event.state === "fallback_recogniser";
     held = { everyone: event.is_on_hold === true, parties: event.parties_on_hold ?? [] };
     describeParties();
+  }
+  if (event.type === "recognition") {
+    if (event.is_fallback) standby.add(event.party_id);
+    else standby.delete(event.party_id);
   }
   if (event.type === "call_ended") ended = true;
   if (event.type === "consent") consent = event.state;
@@ -160,7 +163,7 @@ function reveal() {
 function restart() {
   missing = false;
   available = true;
-  standby = false;
+  standby = new Set();
   held = { everyone: false, parties: [] };
   consent = null;
   ended = false;
@@ -230,7 +233,7 @@ function tick() {
   else if (consent === "awaited") pace = ["awaited", "Waiting for consent"];
   else if (!available) pace = ["unavailable", "Captions unavailable, the call is not affected"];
   else if (held.everyone) pace = ["held", "On hold"];
-  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby ? "Live, by the standby recogniser" : "Live"];
+  else if (fresh) pace = lag > SLOW_MS ? ["slow", "Catching up"] : ["live", standby.size > 0 ? "Live, by the standby recogniser" : "Live"];
   element("pace").dataset.pace = pace[0];
   show("pace-text", pace[1]);
   show("lag", fresh && live && !ended && !refused ? `${seconds(lag)} behind` : "");

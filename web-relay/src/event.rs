@@ -89,6 +89,8 @@ pub enum Event {
     Gap(Gap),
     /// How well the captions of the call are doing, and who is on hold. Not stored.
     Status(Status),
+    /// Who recognises a party. Replaces the party's last one. Not stored.
+    Recognition(Recognition),
     /// What is known of the parties' consent. Once it is refused, nothing that was said is kept.
     Consent(Consent),
 }
@@ -103,6 +105,7 @@ impl Event {
             | Self::CallEnded(_)
             | Self::Gap(_)
             | Self::Status(_)
+            | Self::Recognition(_)
             | Self::Consent(_) => None,
         }
     }
@@ -273,8 +276,21 @@ pub enum CaptionState {
     Live,
     /// The call goes on and its audio is kept, but no transcriber can be reached.
     CaptionsUnavailable,
-    /// Captions come from another recogniser than the preferred one, which fails or is late.
-    FallbackRecogniser,
+}
+
+/// See [`Event::Recognition`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recognition {
+    /// The call.
+    pub call_id: CallId,
+    /// Position in the call's events.
+    pub seq: u64,
+    /// Whose speech is recognised.
+    pub party_id: PartyId,
+    /// Who that is.
+    pub role: Role,
+    /// Whether captions come from another recogniser than the preferred one, which fails or is late.
+    pub is_fallback: bool,
 }
 
 /// See [`Event::Consent`].
@@ -360,6 +376,7 @@ impl Event {
             Event::Partial(event) | Event::Final(event) => &event.call_id,
             Event::Gap(event) => &event.call_id,
             Event::Status(event) => &event.call_id,
+            Event::Recognition(event) => &event.call_id,
             Event::Consent(event) => &event.call_id,
         }
     }
@@ -372,6 +389,7 @@ impl Event {
             Event::Partial(event) | Event::Final(event) => event.seq,
             Event::Gap(event) => event.seq,
             Event::Status(event) => event.seq,
+            Event::Recognition(event) => event.seq,
             Event::Consent(event) => event.seq,
         }
     }

@@ -64,6 +64,13 @@ pub enum Incoming {
         /// The parties that are on hold.
         parties_on_hold: Vec<PartyId>,
     },
+    /// Who recognises a party.
+    Recognition {
+        /// The party.
+        party: Party,
+        /// Whether that is another recogniser than the preferred one.
+        is_fallback: bool,
+    },
     /// What is known of the parties' consent.
     Consent {
         /// The call.
@@ -121,7 +128,7 @@ impl Incoming {
             | Incoming::Status { call, .. }
             | Incoming::Consent { call, .. } => call,
             Incoming::Partial(caption) | Incoming::Final(caption) => &caption.call_id,
-            Incoming::Gap { party, .. } => &party.call,
+            Incoming::Gap { party, .. } | Incoming::Recognition { party, .. } => &party.call,
         }
     }
 }
@@ -141,6 +148,10 @@ impl TryFrom<Option<v1::CaptionEvent>> for Incoming {
             Event::Gap(gap) => self::gap(gap),
             Event::Consent(consent) => self::consent(consent),
             Event::Status(status) => self::status(status),
+            Event::Recognition(recognition) => Ok(Incoming::Recognition {
+                party: Party::try_from(recognition.party)?,
+                is_fallback: recognition.is_fallback,
+            }),
         }
     }
 }
@@ -226,7 +237,6 @@ fn status(status: v1::Status) -> Result<Incoming, InvalidEvent> {
     let state = match v1::CaptionState::try_from(status.state) {
         Ok(v1::CaptionState::Live) => CaptionState::Live,
         Ok(v1::CaptionState::CaptionsUnavailable) => CaptionState::CaptionsUnavailable,
-        Ok(v1::CaptionState::FallbackRecogniser) => CaptionState::FallbackRecogniser,
         Ok(v1::CaptionState::Unspecified) | Err(_) => {
             return Err(InvalidEvent::Unknown { field: "state", value: status.state });
         }

@@ -34,9 +34,30 @@ fn kinds(events: &[Event]) -> Vec<(u64, &'static str)> {
         Event::Final(_) => "final",
         Event::Gap(_) => "gap",
         Event::Status(_) => "status",
+        Event::Recognition(_) => "recognition",
         Event::Consent(_) => "consent",
     };
     events.iter().map(|event| (event.seq(), kind(event))).collect()
+}
+
+#[test]
+fn who_comes_later_is_told_who_recognises_each_party_now() {
+    let mut world = World::new();
+    world.publish_all([
+        started(),
+        recognition(0, true),
+        recognition(1, true),
+        finished(0, 0),
+        status(CaptionState::Live),
+        recognition(0, false),
+    ]);
+    world.connect();
+    let told = world.client.received.iter().filter_map(|event| match event {
+        Event::Recognition(it) => Some((it.party_id.clone(), it.is_fallback)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [(party(1).id, true), (party(0).id, false)]);
 }
 
 #[test]

@@ -54,8 +54,8 @@ fn each_number_from(tokens: &[Token], from: usize, take: &mut dyn FnMut(usize, u
     let mut first_digit = None;
     let mut frontier = BTreeMap::from([(from, start)]);
     while let Some((at, readings)) = frontier.pop_first() {
-        for count in LEAST_DIGITS..=MOST_DIGITS {
-            if let Some(first) = first_digit.filter(|_| is_valid(readings[count], count)) {
+        for (count, sums) in readings.iter().enumerate().skip(LEAST_DIGITS) {
+            if let Some(first) = first_digit.filter(|_| is_valid(*sums, count)) {
                 take(at, first, count);
             }
         }

@@ -68,13 +68,19 @@ impl Printer {
             Event::Status(status) if status.is_on_hold => self.line("on hold"),
             Event::Status(status) => match status.state {
                 CaptionState::Live => self.line("captions are live"),
-                CaptionState::FallbackRecogniser => {
-                    self.line("captions come from the next recogniser in line");
-                }
                 CaptionState::CaptionsUnavailable => {
                     self.line("captions unavailable; the call is not affected");
                 }
             },
+            Event::Recognition(recognition) => self.line(&format!(
+                "the {}'s captions come from {}",
+                recognition.role,
+                if recognition.is_fallback {
+                    "the next recogniser in line"
+                } else {
+                    "the first recogniser"
+                }
+            )),
             // The demo's parties have been asked for nothing.
             Event::Consent(_) => {}
             Event::CallStarted(call) => self.line(&format!("call {} started", call.call_id)),

@@ -126,6 +126,7 @@ fn partial_delay(events: &[Event], turn: &Turn) -> Option<Duration> {
             | Event::CallEnded(_)
             | Event::Gap(_)
             | Event::Status(_)
+            | Event::Recognition(_)
             | Event::Consent(_) => None,
         })
         .find(|caption| covers(caption.role, turn) && caption.end_ms > turn.start_ms)?;

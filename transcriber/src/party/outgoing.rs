@@ -86,14 +86,8 @@ impl PartyStream {
     /// Tells the call's viewers when another recogniser than the first takes over, and when the first is back.
     pub(super) fn tell_who_recognises(&mut self) {
         let Some(is_fallback) = self.recognition.news() else { return };
-        let state =
-            if is_fallback { v1::CaptionState::FallbackRecogniser } else { v1::CaptionState::Live };
-        let call_id = self.start.party.call.to_string();
-        self.publisher.announce(Event::Status(v1::Status {
-            call_id,
-            state: state.into(),
-            ..v1::Status::default()
-        }));
+        let party = Some((&self.start.party).into());
+        self.publisher.announce(Event::Recognition(v1::Recognition { party, is_fallback }));
     }
 
     fn deliver_gap_instead(&mut self, item: Item, span: (u64, u64), reason: v1::GapReason) {

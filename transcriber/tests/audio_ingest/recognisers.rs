@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pipeline::captions::{Hypothesis, Word};
 use pipeline::speech::{Window, samples};
+use sidetone_proto::v1::Caption;
 use sidetone_proto::v1::caption_event::Event;
-use sidetone_proto::v1::{Caption, CaptionState};
 use tokio::sync::mpsc;
 use transcriber::backends::{Backend, Backends};
 use transcriber::recogniser::{
@@ -235,8 +235,8 @@ async fn one_that_never_answers_is_late_and_the_next_takes_over() {
     assert_eq!(captioned(&mut world, audio).await, loud_transcript(audio));
     // The call's viewers are told.
     let events = world.relay.events(|events| events.iter().any(is_fallback)).await;
-    let status = events.iter().find(|event| is_fallback(event)).unwrap();
-    assert!(matches!(status, Event::Status(status) if status.call_id == "s-1"));
+    let told = events.iter().find(|event| is_fallback(event)).unwrap();
+    assert!(matches!(told, Event::Recognition(of) if of.party == start("p-1").party));
 }
 
 #[test]
@@ -260,8 +260,7 @@ fn failures_are_counted() {
 }
 
 fn is_fallback(event: &Event) -> bool {
-    let state = CaptionState::FallbackRecogniser;
-    matches!(event, Event::Status(status) if status.state() == state)
+    matches!(event, Event::Recognition(recognition) if recognition.is_fallback)
 }
 
 /// Shrinking, growing and contradicting hypotheses, times that make no sense, and a final that says something else.

@@ -124,7 +124,7 @@ impl Entry {
         match event {
             Event::Caption(caption) => caption.is_final.then_some(Entry::Final(caption)),
             Event::Gap(gap) => Some(Entry::Gap(gap)),
-            Event::Status(_) => None,
+            Event::Recognition(_) => None,
             other => panic!("a transcriber sends no {other:?}"),
         }
     }

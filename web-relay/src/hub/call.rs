@@ -9,7 +9,7 @@ use super::log::{Entry, Log};
 use super::{PublicationId, Pull, Ticket};
 use crate::event::{
     CallEnded, CallStarted, CallSummary, Caption, Consent, ConsentState, Event, Gap, GapId,
-    PartyRole, SegmentId, Status,
+    PartyRole, Recognition, SegmentId, Status,
 };
 use crate::incoming::{Incoming, MAX_PARTIES};
 use crate::store::{StoredCall, Write};
@@ -63,6 +63,16 @@ struct Party {
     finals: HashSet<SegmentId>,
     gaps: HashSet<GapId>,
     open: BTreeMap<SegmentId, OpenSegment>,
+    /// Who recognises it.
+    recognition: Option<Entry>,
+}
+
+impl Party {
+    /// What was passed on of it and not stored.
+    fn provisional(&self) -> impl Iterator<Item = &Entry> {
+        let partials = self.open.values().filter_map(|segment| segment.partial.as_ref());
+        partials.chain(&self.recognition)
+    }
 }
 
 #[derive(Debug)]
@@ -175,8 +185,7 @@ impl Call {
         let mut provisional: Vec<&Entry> = self
             .parties
             .values()
-            .flat_map(|party| party.open.values())
-            .filter_map(|segment| segment.partial.as_ref())
+            .flat_map(Party::provisional)
             .chain(&self.status)
             .filter(|entry| whole || entry.seq > after_seq)
             .collect();
@@ -277,6 +286,17 @@ impl Call {
                 let status = Status { call_id: call, seq, state, is_on_hold, parties_on_hold };
                 Some(Event::Status(status))
             }
+            Incoming::Recognition { party, is_fallback } => {
+                let label = PartyRole { party_id: party.id.clone(), role: party.role };
+                self.party(&party.id, &label)?;
+                Some(Event::Recognition(Recognition {
+                    call_id: party.call,
+                    seq: self.take_seq(),
+                    party_id: party.id,
+                    role: party.role,
+                    is_fallback,
+                }))
+            }
             Incoming::Consent { call, state, source, at_unix_ms } => {
                 let is_refusal = state == ConsentState::Refused;
                 let is_old = self.consent.is_some_and(|(at, known)| {
@@ -353,7 +373,7 @@ impl Call {
             | Event::Final(_)
             | Event::Gap(_)
             | Event::Consent(_) => true,
-            Event::Partial(_) | Event::Status(_) => false,
+            Event::Partial(_) | Event::Status(_) | Event::Recognition(_) => false,
         };
         (durable || block_used_up).then(|| Write {
             call: self.summary.call_id.clone(),
@@ -387,6 +407,11 @@ impl Call {
                 }
             }
             Event::Status(_) => self.status = Some(entry),
+            Event::Recognition(recognition) => {
+                if let Some(party) = self.parties.get_mut(&recognition.party_id) {
+                    party.recognition = Some(entry);
+                }
+            }
             Event::Consent(consent) => {
                 if consent.state == ConsentState::Refused {
                     self.log.forget_speech();

@@ -181,7 +181,9 @@ impl World {
                 }
                 Event::Gap(gap) => call.gaps.push((gap.party_id.clone(), gap.id())),
                 Event::Consent(consent) => call.consents.push((consent.at_unix_ms, consent.state)),
-                Event::Partial(_) | Event::Status(_) => panic!("{event:?} is never stored"),
+                Event::Partial(_) | Event::Status(_) | Event::Recognition(_) => {
+                    panic!("{event:?} is never stored")
+                }
             }
         }
         (self.reserved_seq > 0).then_some(call)
@@ -273,6 +275,10 @@ pub fn status(state: CaptionState) -> Incoming {
     Incoming::Status { call: call(), state, is_on_hold: false, parties_on_hold }
 }
 
+pub fn recognition(number: u8, is_fallback: bool) -> Incoming {
+    Incoming::Recognition { party: party(number), is_fallback }
+}
+
 pub fn consent(state: ConsentState, at_unix_ms: i64) -> Incoming {
     Incoming::Consent { call: call(), state, source: ConsentSource::Operator, at_unix_ms }
 }
@@ -329,7 +335,9 @@ pub fn caption(number: u8, segment: u32, revision: u32, text: &str) -> Caption {
 pub fn durable(events: &[Event]) -> Vec<Event> {
     events
         .iter()
-        .filter(|event| !matches!(event, Event::Partial(_) | Event::Status(_)))
+        .filter(|event| {
+            !matches!(event, Event::Partial(_) | Event::Status(_) | Event::Recognition(_))
+        })
         .cloned()
         .map(|mut event| {
             if let Event::Final(caption) = &mut event {

@@ -67,7 +67,7 @@ fn append(transaction: &Transaction<'_>, write: &Write) -> rusqlite::Result<()> 
             insert_consent(transaction, call, consent)?;
         }
         // Never stored: what is provisional is not a record.
-        Some(Event::Partial(_) | Event::Status(_)) | None => {}
+        Some(Event::Partial(_) | Event::Status(_) | Event::Recognition(_)) | None => {}
     }
     Ok(())
 }
