@@ -175,6 +175,9 @@ impl Run {
 
     fn certain(&self) -> Option<Range<usize>> {
         let first = self.tokens.iter().position(|token| token.is_certain())?;
+        // "Double five" is one with its digit.
+        let is_doubled = first > 0 && matches!(self.tokens[first - 1], Token::Times(_));
+        let first = first - usize::from(is_doubled);
         let last = self.tokens.iter().rposition(|token| token.is_certain())?;
         Some(first..last + 1)
     }
