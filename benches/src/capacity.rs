@@ -12,7 +12,7 @@ use simulator::Codec;
 use tempfile::NamedTempFile;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use transcriber::config::{Config, Settings};
+use transcriber::config::{Config, RedactionSettings, Settings};
 use transcriber::recogniser::ModelSource;
 
 use crate::Report;
@@ -136,6 +136,8 @@ impl Arguments {
             workers: self.workers,
             slots: SLOTS,
             partials: !self.finals_only,
+            // A sentence that ends in many digits waits for the next one: that is no want of capacity.
+            redaction: RedactionSettings { cards: false, ..RedactionSettings::default() },
             ..Settings::default()
         }
     }

@@ -67,7 +67,7 @@ enum Candidate {
     Energy,
 }
 
-const NAMES: [&str; 4] = ["earshot, with hysteresis", "earshot", "nnnoiseless", "energy"];
+const NAMES: [&str; 4] = ["earshot, as used", "earshot", "nnnoiseless", "energy"];
 
 impl Arguments {
     pub(crate) fn run(self) -> anyhow::Result<Figures> {
